@@ -1,0 +1,45 @@
+"""All tables, by subject. Knows columns and constraints; asks no questions (the modules of app.store do)."""
+
+from app.store.tables.base import Table
+from app.store.tables.corpus import Document, Policy, Project, Summary
+from app.store.tables.labeling import (
+    Batch,
+    BatchLabeler,
+    Comparison,
+    Note,
+    Preference,
+    Rating,
+    Showing,
+    Skip,
+    Slot,
+)
+from app.store.tables.people import ApiToken, AuditEvent, Invitation, Labeler, SignIn
+from app.store.tables.training import Checkpoint, Export, MetricPoint, Recipe, Round, Run
+
+__all__ = [
+    "ApiToken",
+    "AuditEvent",
+    "Batch",
+    "BatchLabeler",
+    "Checkpoint",
+    "Comparison",
+    "Document",
+    "Export",
+    "Invitation",
+    "Labeler",
+    "MetricPoint",
+    "Note",
+    "Policy",
+    "Preference",
+    "Project",
+    "Rating",
+    "Recipe",
+    "Round",
+    "Run",
+    "Showing",
+    "SignIn",
+    "Skip",
+    "Slot",
+    "Summary",
+    "Table",
+]

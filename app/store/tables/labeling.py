@@ -1,0 +1,244 @@
+"""Batches, comparisons, slots, showings, and what labelers said: preferences, notes, ratings, skips.
+
+Knows the constraints by which an opinion is asked exactly as often as wanted and never overwritten. Knows nothing of
+how the next slot is chosen (app.store.queueing) or of what an answer is worth.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.domain.words import BatchKind, ComparisonKind, LabelerKind, SkipReason, SlotState
+from app.store.tables.base import Created, Json, Key, Moment, Table, one_of
+
+
+class Batch(Table):
+    """Comparisons put up together under one protocol. Without assignments it is for every labeler of its kind."""
+
+    __tablename__ = "batch"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    name: Mapped[str]
+    kind: Mapped[BatchKind] = mapped_column(server_default=BatchKind.COMPARE)
+    protocol: Mapped[Json] = mapped_column(server_default="{}")
+    opinions: Mapped[int] = mapped_column(server_default="1")
+    priority: Mapped[int] = mapped_column(server_default="0")
+    for_kind: Mapped[LabelerKind | None]
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id", use_alter=True), index=True)
+    created_at: Mapped[Created]
+    paused_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "name"),
+        one_of("kind", BatchKind),
+        one_of("for_kind", LabelerKind),
+        CheckConstraint("opinions between 1 and 100", name="opinions_range"),
+    )
+
+
+class BatchLabeler(Table):
+    """An assignment: with at least one, only the people named are given slots of the batch."""
+
+    __tablename__ = "batch_labeler"
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), primary_key=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), primary_key=True)
+
+
+class Comparison(Table):
+    """Two summaries of one document, put up for judging, and why they were paired."""
+
+    __tablename__ = "comparison"
+
+    id: Mapped[Key]
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), index=True)
+    document_id: Mapped[int] = mapped_column(ForeignKey("document.id"), index=True)
+    first_summary_id: Mapped[int]
+    second_summary_id: Mapped[int]
+    kind: Mapped[ComparisonKind] = mapped_column(server_default=ComparisonKind.ORDINARY)
+    reason: Mapped[str] = mapped_column(server_default="", comment="the pairing rule that put them together")
+    propensity: Mapped[float | None] = mapped_column(comment="probability with which the rule chose this pair")
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        ForeignKeyConstraint(["first_summary_id", "document_id"], ["summary.id", "summary.document_id"]),
+        ForeignKeyConstraint(["second_summary_id", "document_id"], ["summary.id", "summary.document_id"]),
+        CheckConstraint("first_summary_id <> second_summary_id", name="two_summaries"),
+        CheckConstraint("propensity > 0 and propensity <= 1", name="propensity_range"),
+        one_of("kind", ComparisonKind),
+        Index(
+            "uq_comparison_pair",
+            "batch_id",
+            func.least(text("first_summary_id"), text("second_summary_id")),
+            func.greatest(text("first_summary_id"), text("second_summary_id")),
+            unique=True,
+        ),
+    )
+
+
+class Slot(Table):
+    """One opinion still needed, or given. Rows, so that exactly as many are asked as wanted (invariant 2)."""
+
+    __tablename__ = "slot"
+
+    id: Mapped[Key]
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
+    comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparison.id"))
+    summary_id: Mapped[int | None] = mapped_column(ForeignKey("summary.id"))
+    number: Mapped[int]
+    priority: Mapped[int] = mapped_column(server_default="0")
+    for_labeler_id: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"))
+    for_kind: Mapped[LabelerKind | None]
+    state: Mapped[SlotState] = mapped_column(server_default=SlotState.OPEN)
+    labeler_id: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"))
+    showing_id: Mapped[UUID | None] = mapped_column(ForeignKey("showing.id", use_alter=True))
+    lease_expires_at: Mapped[Moment | None]
+    done_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        one_of("state", SlotState),
+        one_of("for_kind", LabelerKind),
+        CheckConstraint("num_nonnulls(comparison_id, summary_id) = 1", name="one_subject"),
+        CheckConstraint("number >= 1", name="number_from_one"),
+        CheckConstraint("(state = 'leased') = (lease_expires_at is not null)", name="lease_has_an_end"),
+        CheckConstraint(
+            "state not in ('leased', 'done') or (labeler_id is not null and showing_id is not null)",
+            name="held_by_somebody",
+        ),
+        CheckConstraint("state <> 'open' or (labeler_id is null and showing_id is null)", name="open_is_free"),
+        CheckConstraint("(state = 'done') = (done_at is not null)", name="done_has_a_time"),
+        UniqueConstraint("comparison_id", "number"),
+        UniqueConstraint("summary_id", "number"),
+        # One labeler never fills two slots of one comparison, under any concurrency.
+        Index(
+            "uq_slot_comparison_labeler",
+            "comparison_id",
+            "labeler_id",
+            unique=True,
+            postgresql_where=text("labeler_id is not null and state <> 'void'"),
+        ),
+        Index(
+            "uq_slot_summary_labeler",
+            "summary_id",
+            "labeler_id",
+            unique=True,
+            postgresql_where=text("labeler_id is not null and state <> 'void'"),
+        ),
+        Index("ix_slot_claim", "batch_id", text("priority desc"), "id", postgresql_where=text("state = 'open'")),
+        Index("ix_slot_leases", "lease_expires_at", postgresql_where=text("state = 'leased'")),
+        Index("ix_slot_held", "labeler_id", postgresql_where=text("state = 'leased'")),
+        Index("ix_slot_unfinished", "batch_id", postgresql_where=text("state in ('open', 'leased')")),
+    )
+
+
+class Showing(Table):
+    """One rendering of a slot to a labeler. Its random id is the lease's token and the only id a labeler sees."""
+
+    __tablename__ = "showing"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"), index=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), index=True)
+    swapped: Mapped[bool] = mapped_column(comment="the comparison's second summary was shown as A")
+    page_version: Mapped[str]
+    shown_at: Mapped[Created]
+
+
+class Preference(Table):
+    """One version of one labeler's answer. Append-only: an edit is a new version (a trigger refuses anything else)."""
+
+    __tablename__ = "preference"
+
+    id: Mapped[Key]
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"))
+    slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"))
+    showing_id: Mapped[UUID] = mapped_column(ForeignKey("showing.id"), index=True)
+    version: Mapped[int]
+    value: Mapped[int] = mapped_column(comment="1 = the comparison's first much better, 5 = no preference, 9 = second")
+    surplus: Mapped[bool] = mapped_column(comment="came after somebody else filled the slot; kept, not counted")
+    explanation: Mapped[str | None]
+    seconds: Mapped[float | None] = mapped_column(comment="visible, active time on the pair")
+    key: Mapped[UUID] = mapped_column(unique=True, comment="made by the client: a repeat of the request is harmless")
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        UniqueConstraint("comparison_id", "labeler_id", "version"),
+        CheckConstraint("value between 1 and 9", name="value_on_the_scale"),
+        CheckConstraint("version >= 1", name="version_from_one"),
+        CheckConstraint("seconds >= 0", name="seconds_not_negative"),
+        Index("uq_preference_slot_version", "slot_id", "version", unique=True, postgresql_where=text("not surplus")),
+        Index("ix_preference_labeler_id_created_at", "labeler_id", "created_at"),
+    )
+
+
+class Skip(Table):
+    """A labeler passed a showing on, with a reason. The slot goes back to others; this labeler is not asked again."""
+
+    __tablename__ = "skip"
+
+    id: Mapped[Key]
+    slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"))
+    comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparison.id"), index=True)
+    showing_id: Mapped[UUID] = mapped_column(ForeignKey("showing.id"), unique=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), index=True)
+    reason: Mapped[SkipReason]
+    comment: Mapped[str | None]
+    created_at: Mapped[Created]
+
+    __table_args__ = (one_of("reason", SkipReason),)
+
+
+class Note(Table):
+    """A naive interpretation, written before the document is shown. Versions like a preference's."""
+
+    __tablename__ = "note"
+
+    id: Mapped[Key]
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    summary_id: Mapped[int] = mapped_column(ForeignKey("summary.id"))
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"))
+    showing_id: Mapped[UUID] = mapped_column(ForeignKey("showing.id"), index=True)
+    version: Mapped[int]
+    text: Mapped[str]
+    after_reveal: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        UniqueConstraint("comparison_id", "summary_id", "labeler_id", "version"),
+        CheckConstraint("version >= 1", name="version_from_one"),
+    )
+
+
+class Rating(Table):
+    """One version of one labeler's 1-7 scores of a summary."""
+
+    __tablename__ = "rating"
+
+    id: Mapped[Key]
+    summary_id: Mapped[int] = mapped_column(ForeignKey("summary.id"))
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), index=True)
+    slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"), index=True)
+    showing_id: Mapped[UUID] = mapped_column(ForeignKey("showing.id"), index=True)
+    version: Mapped[int]
+    coherence: Mapped[int | None]
+    accuracy: Mapped[int | None]
+    coverage: Mapped[int | None]
+    overall: Mapped[int | None]
+    comment: Mapped[str | None]
+    surplus: Mapped[bool]
+    seconds: Mapped[float | None]
+    key: Mapped[UUID] = mapped_column(unique=True)
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        UniqueConstraint("summary_id", "labeler_id", "version"),
+        *(
+            CheckConstraint(f"{axis} between 1 and 7", name=f"{axis}_range")
+            for axis in ("coherence", "accuracy", "coverage", "overall")
+        ),
+        CheckConstraint("num_nonnulls(coherence, accuracy, coverage, overall) > 0", name="says_something"),
+        CheckConstraint("version >= 1", name="version_from_one"),
+    )
