@@ -221,6 +221,13 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=40), server_default="active", nullable=False),
         sa.Column("recipe_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "with_simulated",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="answers of simulated labelers count too: asked for by name (invariant 10)",
+        ),
         sa.Column("launched_by", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),

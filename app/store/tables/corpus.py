@@ -3,7 +3,8 @@
 Knows where a text came from and how to write it again. Knows nothing of who judged it.
 """
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.words import PolicyKind, Split
@@ -104,8 +105,8 @@ class Summary(Table):
             "uq_summary_text",
             "document_id",
             "policy_id",
-            text("md5(text)"),
-            text("coalesce(seed, -1)"),
+            sql("md5(text)"),
+            sql("coalesce(seed, -1)"),
             unique=True,
         ),
         CheckConstraint(

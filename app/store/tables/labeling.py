@@ -6,7 +6,8 @@ how the next slot is chosen (app.store.queueing) or of what an answer is worth.
 
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.words import BatchKind, ComparisonKind, LabelerKind, SkipReason, SlotState
@@ -71,8 +72,8 @@ class Comparison(Table):
         Index(
             "uq_comparison_pair",
             "batch_id",
-            func.least(text("first_summary_id"), text("second_summary_id")),
-            func.greatest(text("first_summary_id"), text("second_summary_id")),
+            func.least(sql("first_summary_id"), sql("second_summary_id")),
+            func.greatest(sql("first_summary_id"), sql("second_summary_id")),
             unique=True,
         ),
     )
@@ -117,19 +118,19 @@ class Slot(Table):
             "comparison_id",
             "labeler_id",
             unique=True,
-            postgresql_where=text("labeler_id is not null and state <> 'void'"),
+            postgresql_where=sql("labeler_id is not null and state <> 'void'"),
         ),
         Index(
             "uq_slot_summary_labeler",
             "summary_id",
             "labeler_id",
             unique=True,
-            postgresql_where=text("labeler_id is not null and state <> 'void'"),
+            postgresql_where=sql("labeler_id is not null and state <> 'void'"),
         ),
-        Index("ix_slot_claim", "batch_id", text("priority desc"), "id", postgresql_where=text("state = 'open'")),
-        Index("ix_slot_leases", "lease_expires_at", postgresql_where=text("state = 'leased'")),
-        Index("ix_slot_held", "labeler_id", postgresql_where=text("state = 'leased'")),
-        Index("ix_slot_unfinished", "batch_id", postgresql_where=text("state in ('open', 'leased')")),
+        Index("ix_slot_claim", "batch_id", sql("priority desc"), "id", postgresql_where=sql("state = 'open'")),
+        Index("ix_slot_leases", "lease_expires_at", postgresql_where=sql("state = 'leased'")),
+        Index("ix_slot_held", "labeler_id", postgresql_where=sql("state = 'leased'")),
+        Index("ix_slot_unfinished", "batch_id", postgresql_where=sql("state in ('open', 'leased')")),
     )
 
 
@@ -169,7 +170,7 @@ class Preference(Table):
         CheckConstraint("value between 1 and 9", name="value_on_the_scale"),
         CheckConstraint("version >= 1", name="version_from_one"),
         CheckConstraint("seconds >= 0", name="seconds_not_negative"),
-        Index("uq_preference_slot_version", "slot_id", "version", unique=True, postgresql_where=text("not surplus")),
+        Index("uq_preference_slot_version", "slot_id", "version", unique=True, postgresql_where=sql("not surplus")),
         Index("ix_preference_labeler_id_created_at", "labeler_id", "created_at"),
     )
 
@@ -203,7 +204,7 @@ class Note(Table):
     showing_id: Mapped[UUID] = mapped_column(ForeignKey("showing.id"), index=True)
     version: Mapped[int]
     text: Mapped[str]
-    after_reveal: Mapped[bool] = mapped_column(server_default=text("false"))
+    after_reveal: Mapped[bool] = mapped_column(server_default=sql("false"))
     created_at: Mapped[Created]
 
     __table_args__ = (

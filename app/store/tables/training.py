@@ -38,6 +38,10 @@ class Round(Table):
     number: Mapped[int]
     state: Mapped[RoundState] = mapped_column(server_default=RoundState.ACTIVE)
     recipe_id: Mapped[int] = mapped_column(ForeignKey("recipe.id"))
+    with_simulated: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        comment="answers of simulated labelers count too: asked for by name (invariant 10)",
+    )
     launched_by: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"))
     created_at: Mapped[Created]
     ended_at: Mapped[Moment | None]

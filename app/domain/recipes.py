@@ -1,0 +1,504 @@
+"""Recipes: every hyperparameter of a round, frozen, validated at birth, with its meaning and its source beside it.
+
+Knows names, defaults, limits and how the numbers must divide. Knows nothing of torch, of models or of where a recipe
+is stored. A default is the paper's value (1.3B) wherever the paper, or the code before and after it, gives one.
+
+Sources: `P 3.4` is section 3.4 of Stiennon et al. 2020, `P B.1` its appendix; `LMHP` is openai/lm-human-preferences,
+whose PPO the paper used; `N+ 20` is item 20 of the checklist of Huang et al. 2024; `Hone` is a choice of this project.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, Self, cast, get_args
+
+Precision = Literal["fp32", "bf16"]
+Schedule = Literal["cosine", "linear", "constant"]
+LossOn = Literal["summary", "all"]
+SftWhen = Literal["first", "always"]
+StartFrom = Literal["sft", "current"]
+
+
+class InvalidRecipe(ValueError):  # noqa: N818 - a business refusal, named like the others
+    """A recipe that cannot be run. The message names the field, its value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a page may say about one field, and what the field accepts."""
+
+    doc: str
+    source: str
+    low: float | None
+    above: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    optional: bool
+    whole: bool
+
+    def allowed(self) -> str:
+        """The accepted values in words."""
+        if self.choices:
+            return " or ".join(self.choices)
+        kind = "a whole number" if self.whole else "a number"
+        limits = [
+            words
+            for limit, words in (
+                (self.low, f"at least {self.low:g}" if self.low is not None else ""),
+                (self.above, f"above {self.above:g}" if self.above is not None else ""),
+                (self.high, f"at most {self.high:g}" if self.high is not None else ""),
+            )
+            if limit is not None
+        ]
+        return " ".join([kind, " and ".join(limits)]).strip() + (" or null" if self.optional else "")
+
+
+def _number(
+    doc: str,
+    source: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+) -> dict[str, Any]:
+    about = About(doc, source, low, above, high, choices=(), optional=False, whole=False)
+    return {"doc": doc, "source": source, "about": about}
+
+
+def _count(
+    doc: str, source: str, *, low: float = 1, high: float | None = None, optional: bool = False
+) -> dict[str, Any]:
+    about = About(doc, source, low, None, high, choices=(), optional=optional, whole=True)
+    return {"doc": doc, "source": source, "about": about}
+
+
+def _choice(doc: str, source: str, allowed: object) -> dict[str, Any]:
+    about = About(doc, source, None, None, None, choices=get_args(allowed), optional=False, whole=False)
+    return {"doc": doc, "source": source, "about": about}
+
+
+def _switch(doc: str, source: str) -> dict[str, Any]:
+    about = About(doc, source, None, None, None, choices=("true", "false"), optional=False, whole=False)
+    return {"doc": doc, "source": source, "about": about}
+
+
+def _checked(path: str, value: object, about: About) -> object:
+    """The value as it will be stored (numbers of one kind, so that equal recipes have equal digests), or a refusal."""
+    refusal = InvalidRecipe(f"{path} is {value!r}: allowed is {about.allowed()}")
+    if value is None:
+        if about.optional:
+            return None
+        raise refusal
+    if about.choices == ("true", "false"):
+        if isinstance(value, bool):
+            return value
+        raise refusal
+    if about.choices:
+        if isinstance(value, str) and value in about.choices:
+            return value
+        raise refusal
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise refusal
+    if about.whole and value != int(value):
+        raise refusal
+    too_low = (about.low is not None and value < about.low) or (about.above is not None and value <= about.above)
+    if too_low or (about.high is not None and value > about.high):
+        raise refusal
+    return int(value) if about.whole else float(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One section of a recipe: checks every field by what its metadata says, then how its numbers divide."""
+
+    section: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            path = f"{self.section}.{each.name}"
+            object.__setattr__(self, each.name, _checked(path, getattr(self, each.name), each.metadata["about"]))
+        self._divide()
+
+    def _divide(self) -> None:
+        """Refuse numbers that do not divide exactly. Rounding in silence would train on something else than asked."""
+
+    def _exact(self, whole: str, part: str) -> None:
+        numerator, denominator = getattr(self, whole), getattr(self, part)
+        if numerator % denominator:
+            raise InvalidRecipe(
+                f"{self.section}.{whole} is {numerator!r}: allowed is a multiple of "
+                f"{self.section}.{part}, which is {denominator!r}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values by field name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """The section from JSON values; a field left out takes the default, an unknown name is refused."""
+        return cls(**_known(cls.section, values, [each.name for each in fields(cls)]))
+
+
+def _known(path: str, values: object, names: list[str]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise InvalidRecipe(f"{path} is {values!r}: allowed is an object with the fields {', '.join(names)}")
+    for name in values:
+        if name not in names:
+            where = f"{path}.{name}" if path else str(name)
+            raise InvalidRecipe(f"{where} is {values[name]!r}: allowed are only the fields {', '.join(names)}")
+    return dict(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingRecipe(_Part):
+    """How summaries are written, and how long a prompt and a summary may be in every stage but the reward model."""
+
+    section: ClassVar[str] = "sampling"
+
+    temperature: float = field(
+        default=0.7, metadata=_number("Logits are divided by it; 0 takes the likeliest token.", "P T10", low=0, high=10)
+    )
+    top_p: float = field(
+        default=1.0,
+        metadata=_number(
+            "Draw only from the likeliest tokens that together hold this probability.", "LMHP", above=0, high=1
+        ),
+    )
+    max_query_tokens: int = field(
+        default=512,
+        metadata=_count(
+            "Longest prompt in tokens; a longer post is cut at its last newlines. One value for all models.", "P B.2"
+        ),
+    )
+    max_summary_tokens: int = field(
+        default=48, metadata=_count("New tokens per summary, the end token included.", "P B.2", low=2)
+    )
+    batch: int = field(default=32, metadata=_count("Summaries written side by side.", "Hone"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairingRecipe(_Part):
+    """Which comparisons a round puts up for judging."""
+
+    section: ClassVar[str] = "pairing"
+
+    pairs: int = field(default=8192, metadata=_count("Comparisons put up in one round.", "Hone"))
+    reference_share: float = field(
+        default=0.44,
+        metadata=_number(
+            "Share of pairs that set the current policy against the human reference; the others are two samples of it.",
+            "P T11",
+            low=0,
+            high=1,
+        ),
+    )
+    held_out_share: float = field(
+        default=0.05,
+        metadata=_number("Share of pairs on validation documents, for reward accuracy only.", "P A", low=0, high=0.9),
+    )
+    opinions: int = field(
+        default=1, metadata=_count("Labelers asked for each comparison; one gives most per hour.", "P C.2", high=99)
+    )
+
+    def held_out_pairs(self) -> int:
+        """How many of the pairs stand on validation documents."""
+        return round(self.pairs * self.held_out_share)
+
+    def reference_pairs(self, of: int) -> int:
+        """How many of so many pairs have the reference on one side."""
+        return round(of * self.reference_share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftRecipe(_Part):
+    """Supervised fine-tuning on reference summaries."""
+
+    section: ClassVar[str] = "sft"
+
+    documents: int | None = field(
+        default=None, metadata=_count("Training documents at most; null takes all.", "Hone", optional=True)
+    )
+    epochs: int = field(default=1, metadata=_count("Passes over the documents.", "P B.1", high=1000))
+    batch: int = field(default=128, metadata=_count("Documents per optimizer step.", "P B.1"))
+    micro_batch: int = field(default=8, metadata=_count("Documents per forward pass; changes memory only.", "Hone"))
+    learning_rate: float = field(
+        default=6.35e-5, metadata=_number("Learning rate of the first step.", "P B.1", above=0, high=1)
+    )
+    schedule: Schedule = field(
+        default="cosine", metadata=_choice("How the learning rate falls to 0; there is no warm-up.", "P B.1", Schedule)
+    )
+    adam_eps: float = field(default=1e-5, metadata=_number("Epsilon of Adam.", "N+ 9", above=0, high=1))
+    loss_on: LossOn = field(
+        default="summary",
+        metadata=_choice(
+            "Tokens that count in the loss: `summary` (with its end token), or `all` for the prompt too as N+ does.",
+            "P 3.4",
+            LossOn,
+        ),
+    )
+    when: SftWhen = field(
+        default="first",
+        metadata=_choice("`first`: only in the first round; `always`: anew in every round.", "P 3.1", SftWhen),
+    )
+
+    def _divide(self) -> None:
+        self._exact("batch", "micro_batch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardRecipe(_Part):
+    """The reward model: the SFT weights with a scalar head, trained on preferences."""
+
+    section: ClassVar[str] = "reward"
+
+    epochs: int = field(
+        default=1, metadata=_count("Passes over the pairs; more than one over-fits.", "P B.1", high=1000)
+    )
+    batch: int = field(default=64, metadata=_count("Pairs per optimizer step.", "P B.1"))
+    micro_batch: int = field(
+        default=8, metadata=_count("Pairs per forward pass, two sequences each; changes memory only.", "Hone")
+    )
+    learning_rate: float = field(
+        default=1.5e-5, metadata=_number("Learning rate of the first step.", "P B.1", above=0, high=1)
+    )
+    schedule: Schedule = field(
+        default="cosine", metadata=_choice("How the learning rate falls to 0; there is no warm-up.", "P B.1", Schedule)
+    )
+    adam_eps: float = field(default=1e-5, metadata=_number("Epsilon of Adam.", "N+ 10", above=0, high=1))
+    max_summary_tokens: int = field(
+        default=128,
+        metadata=_count("Longest summary that is scored, the end token included; longer ones are cut.", "P B.2", low=2),
+    )
+    seeds: int = field(
+        default=1,
+        metadata=_count(
+            "Heads and data orders tried; the best on the held-out pairs is kept. The paper tries 3 to 10.",
+            "P B.1",
+            high=100,
+        ),
+    )
+    references: int | None = field(
+        default=None,
+        metadata=_count(
+            "Reference summaries of training documents whose mean score becomes 0; null takes all.",
+            "P 3.4",
+            optional=True,
+        ),
+    )
+
+    def _divide(self) -> None:
+        self._exact("batch", "micro_batch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoRecipe(_Part):
+    """The policy against the reward model."""
+
+    section: ClassVar[str] = "ppo"
+
+    episodes: int = field(default=1_000_448, metadata=_count("Summaries written and learned from in all.", "P B.1"))
+    batch: int = field(default=512, metadata=_count("Episodes per rollout.", "P B.1"))
+    minibatches: int = field(default=1, metadata=_count("Optimizer steps per pass over a rollout.", "N+ 20"))
+    micro_batch: int = field(default=8, metadata=_count("Episodes per forward pass; changes memory only.", "Hone"))
+    epochs: int = field(default=4, metadata=_count("Passes over each rollout.", "P B.1", high=100))
+    learning_rate: float = field(
+        default=1.5e-5,
+        metadata=_number("Learning rate of the first rollout, falling linearly to 0.", "P B.1", above=0, high=1),
+    )
+    kl_coefficient: float = field(
+        default=0.05,
+        metadata=_number("Beta: what one nat away from the SFT policy costs.", "P G.1", low=0, high=100),
+    )
+    clip: float = field(
+        default=0.2, metadata=_number("Furthest the probability ratio may pay off.", "LMHP, N+ 20", above=0, high=1)
+    )
+    value_clip: float = field(
+        default=0.2,
+        metadata=_number("Furthest a value may move from its rollout value.", "LMHP, N+ 20", above=0, high=100),
+    )
+    value_coefficient: float = field(
+        default=0.1, metadata=_number("Weight of the value loss.", "LMHP, N+ 20", low=0, high=100)
+    )
+    gamma: float = field(default=1.0, metadata=_number("Discount per token.", "P B.1", above=0, high=1))
+    gae_lambda: float = field(
+        default=0.95, metadata=_number("Lambda of generalised advantage estimation.", "P B.1", low=0, high=1)
+    )
+    temperature: float = field(
+        default=0.7,
+        metadata=_number(
+            "Rollout temperature; divides the logits in every log-probability.", "N+ 26", above=0, high=10
+        ),
+    )
+    missing_eos_score: float = field(
+        default=-1.0,
+        metadata=_number(
+            "Score of a summary without an end token, instead of the reward model's.", "N+ 23", low=-1000, high=1000
+        ),
+    )
+    whiten_rewards: bool = field(
+        default=False, metadata=_switch("Divide rewards by their deviation, mean kept.", "N+ 24")
+    )
+    whiten_advantages: bool = field(
+        default=True, metadata=_switch("Give advantages mean 0 and deviation 1 over real tokens.", "N+ 25")
+    )
+    start_from: StartFrom = field(
+        default="sft",
+        metadata=_choice("Weights the policy starts from: the SFT ones or the current policy's.", "P 3.1", StartFrom),
+    )
+    adam_eps: float = field(default=1e-5, metadata=_number("Epsilon of Adam.", "N+ 20, 28", above=0, high=1))
+
+    def _divide(self) -> None:
+        self._exact("episodes", "batch")
+        self._exact("batch", "minibatches")
+        if self.minibatch % self.micro_batch:
+            raise InvalidRecipe(
+                f"ppo.micro_batch is {self.micro_batch}: allowed is a divisor of ppo.batch / ppo.minibatches, "
+                f"which is {self.minibatch}"
+            )
+
+    @property
+    def minibatch(self) -> int:
+        """Episodes per optimizer step."""
+        return self.batch // self.minibatches
+
+    @property
+    def rollouts(self) -> int:
+        """How many times the policy writes a batch and learns from it."""
+        return self.episodes // self.batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecipe(_Part):
+    """How a policy is measured on validation documents."""
+
+    section: ClassVar[str] = "evaluation"
+
+    documents: int = field(default=1000, metadata=_count("Validation documents summarized.", "Hone"))
+    temperature: float = field(
+        default=0.0, metadata=_number("Sampling temperature; 0 takes the likeliest token.", "P 3.4", low=0, high=10)
+    )
+    batch: int = field(default=32, metadata=_count("Summaries written side by side.", "Hone"))
+
+
+_PARTS: dict[str, Callable[[object], Any]] = {
+    part.section: part.from_dict
+    for part in (SamplingRecipe, PairingRecipe, SftRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides what a round computes, apart from its data and its base model."""
+
+    name: str = field(metadata={"doc": "What people call it.", "source": "Hone"})
+    precision: Precision = field(
+        default="bf16",
+        metadata=_choice(
+            "`fp32`, or `bf16`: fp32 weights, matrix products in bfloat16 by autocast.", "N+ 8", Precision
+        ),
+    )
+    seed: int = field(
+        default=1, metadata=_count("Every draw of the round follows from it.", "N+ 27", low=0, high=2**31 - 1)
+    )
+    sampling: SamplingRecipe = field(default_factory=SamplingRecipe)
+    pairing: PairingRecipe = field(default_factory=PairingRecipe)
+    sft: SftRecipe = field(default_factory=SftRecipe)
+    reward: RewardRecipe = field(default_factory=RewardRecipe)
+    ppo: PpoRecipe = field(default_factory=PpoRecipe)
+    evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 60:
+            raise InvalidRecipe(f"name is {self.name!r}: allowed is a text of 1 to 60 characters")
+        for each in fields(self):
+            if "about" in each.metadata:
+                object.__setattr__(
+                    self, each.name, _checked(each.name, getattr(self, each.name), each.metadata["about"])
+                )
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """A recipe from JSON values. A field left out takes its default, an unknown name is refused.
+
+        Raises InvalidRecipe, whose message names the path of the field (`ppo.clip`), its value and what is allowed.
+        """
+        known = _known("", values, [each.name for each in fields(cls)])
+        if "name" not in known:
+            raise InvalidRecipe("name is missing: allowed is a text of 1 to 60 characters")
+        return cls(**{name: _PARTS[name](value) if name in _PARTS else value for name, value in known.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values; `from_dict` gives an equal recipe back."""
+        plain = {"name": self.name, "precision": self.precision, "seed": self.seed}
+        return plain | {section: cast(_Part, getattr(self, section)).to_dict() for section in _PARTS}
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: equal for equal recipes on every machine."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+PAPER = Recipe(name="paper")
+
+SMALL = Recipe(
+    name="small",
+    pairing=PairingRecipe(pairs=2048, reference_share=0.5, held_out_share=0.1),
+    sft=SftRecipe(learning_rate=6e-5, batch=64),
+    reward=RewardRecipe(learning_rate=1e-5, references=2048),
+    ppo=PpoRecipe(learning_rate=3e-6, episodes=131_072),
+    evaluation=EvaluationRecipe(documents=512),
+)
+
+DEMO = Recipe(
+    name="demo",
+    sampling=SamplingRecipe(max_query_tokens=320, batch=16),
+    pairing=PairingRecipe(pairs=64, reference_share=0.5, held_out_share=0.25),
+    sft=SftRecipe(documents=96, batch=16, micro_batch=4, learning_rate=1e-4),
+    reward=RewardRecipe(batch=8, micro_batch=4, learning_rate=2e-5, max_summary_tokens=64, references=32),
+    ppo=PpoRecipe(episodes=48, batch=16, micro_batch=4, learning_rate=1e-5),
+    evaluation=EvaluationRecipe(documents=24, batch=8),
+)
+
+TINY = Recipe(
+    name="tiny",
+    precision="fp32",
+    sampling=SamplingRecipe(max_query_tokens=96, max_summary_tokens=24, batch=16),
+    pairing=PairingRecipe(pairs=12, reference_share=0.5, held_out_share=0.25),
+    sft=SftRecipe(documents=48, batch=8, micro_batch=8, learning_rate=3e-3),
+    reward=RewardRecipe(batch=4, micro_batch=4, learning_rate=3e-4, max_summary_tokens=48, references=16),
+    ppo=PpoRecipe(episodes=16, batch=8, micro_batch=8, learning_rate=1e-4),
+    evaluation=EvaluationRecipe(documents=8, batch=8),
+)
+
+NAMED: dict[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, SMALL, DEMO, TINY)}
+
+DEMO_HOURS = 0.4
+"""What two rounds of the recipe `demo` take on two CPU cores, labeling by simulation included."""
+
+
+def scaled(recipe: Recipe, hours: float) -> Recipe:
+    """The recipe with more documents, pairs and episodes, so that what takes DEMO_HOURS as it is takes about `hours`.
+
+    Batches and learning rates stay; counts grow in proportion, to whole batches, and never shrink. Raises
+    InvalidRecipe unless 0 < hours <= 1000.
+    """
+    if isinstance(hours, bool) or not math.isfinite(hours) or not 0 < hours <= 1000:
+        raise InvalidRecipe(f"hours is {hours!r}: allowed is a number above 0 and at most 1000")
+    times = max(1.0, hours / DEMO_HOURS)
+
+    def grown(count: int, step: int = 1) -> int:
+        return max(count, int(count * times) // step * step)
+
+    sft, pairing, reward, ppo, evaluation = recipe.sft, recipe.pairing, recipe.reward, recipe.ppo, recipe.evaluation
+    return replace(
+        recipe,
+        name=f"{recipe.name}-{hours:g}h",
+        sft=replace(sft, documents=None if sft.documents is None else grown(sft.documents)),
+        pairing=replace(pairing, pairs=grown(pairing.pairs)),
+        reward=replace(reward, references=None if reward.references is None else grown(reward.references)),
+        ppo=replace(ppo, episodes=grown(ppo.episodes, ppo.batch)),
+        evaluation=replace(evaluation, documents=grown(evaluation.documents)),
+    )

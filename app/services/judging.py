@@ -1,0 +1,157 @@
+"""The labeler's desk: what they hold, what they answer, what they pass on.
+
+Knows that an acknowledged answer is never lost and none counts twice (invariant 1), and that a labeler learns nothing
+about where a text came from (invariant 3). Knows nothing of HTTP; never commits.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.domain.errors import Conflict, Invalid, NotAllowed, NotFound
+from app.domain.preferences import HIGHEST, LOWEST, turned
+from app.domain.words import SkipReason, SlotState
+from app.services import rounds
+from app.services.people import Viewer
+from app.services.projects import the_project
+from app.store import labeling, people
+from app.store.labeling import Lease
+from app.store.session import Session
+from app.store.tables import Preference, Slot
+
+MOST_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Comparisons answered today (UTC) and in all, and opinions the project still needs."""
+
+    mine_today: int
+    mine_total: int
+    open: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What became of an answer: counted, or kept as surplus because somebody else had filled the slot."""
+
+    version: int
+    surplus: bool
+
+
+def _may_judge(viewer: Viewer) -> None:
+    if not viewer.judges:
+        raise NotAllowed(
+            "Accounts that may see policies are given no pairs, so that every judgement is blind.",
+            "Sign in with a labeler's account. An admin can invite one under People.",
+        )
+
+
+def leases(session: Session, viewer: Viewer, ahead: int, lasts: timedelta, page_version: str) -> list[Lease]:
+    """What the labeler holds, filled up to `ahead` (1 to MOST_AHEAD); the same list in every tab."""
+    _may_judge(viewer)
+    if not 1 <= ahead <= MOST_AHEAD:
+        raise Invalid(f"A labeler holds 1 to {MOST_AHEAD} pairs.", "Ask for fewer.", "ahead")
+    project = the_project(session)
+    labeling.lock_queue_of(session, viewer.id)
+    labeling.release_expired(session)
+    labeler = people.labeler(session, viewer.id)
+    if labeler is None:
+        raise NotFound("This account is gone.", "Sign in again.")
+    held = labeling.held(session, viewer.id)
+    missing = ahead - len(held)
+    claimed = 0
+    while claimed < missing and labeling.claim(session, project.id, labeler, lasts, page_version) is not None:
+        claimed += 1
+    return labeling.held(session, viewer.id) if claimed else held
+
+
+def extend(session: Session, viewer: Viewer, showings: list[UUID], lasts: timedelta) -> datetime | None:
+    """Keep what the labeler looks at; None when all of it has gone back to the queue (answers are still taken)."""
+    _may_judge(viewer)
+    return labeling.extend(session, viewer.id, showings, lasts)
+
+
+def answer(
+    session: Session,
+    viewer: Viewer,
+    *,
+    showing_id: UUID,
+    key: UUID,
+    value: int,
+    explanation: str | None,
+    seconds: float | None,
+) -> Saved:
+    """Keep an answer. `value` is in displayed order.
+
+    A repeat of the same key gives the first result. A second answer by the same labeler is a new version. An answer
+    whose lease ran out still fills the slot if nobody has it, and is kept as surplus otherwise: it is never refused.
+    Raises NotFound for a showing that is not this labeler's, Invalid for a value off the scale.
+    """
+    _may_judge(viewer)
+    # Answers of one labeler come one at a time: two tabs, a repeat and a double Enter are then all the same case.
+    labeling.lock_queue_of(session, viewer.id)
+    if not LOWEST <= value <= HIGHEST:
+        raise Invalid(f"{value} is not on the scale.", f"Choose {LOWEST} to {HIGHEST}.", "value")
+    shown = labeling.lock_shown(session, showing_id, viewer.id)
+    if shown is None or shown.slot.comparison_id is None:
+        raise NotFound("This pair was not shown to this account.", "Reload the page; nothing else was lost.")
+    repeat = labeling.preference_by_key(session, key)
+    if repeat is not None:
+        if repeat.showing_id != showing_id:
+            raise Conflict("This key was used for another pair.", "Reload the page.")
+        return Saved(repeat.version, repeat.surplus)
+    slot = shown.slot
+    before = labeling.newest_of(session, shown.slot.comparison_id, viewer.id)
+    if before is None:
+        surplus = not _fills(slot, showing_id)
+        labeling.release_twins(session, slot, viewer.id)
+        slot_id, version = slot.id, 1
+    else:
+        surplus, slot_id, version = before.surplus, before.slot_id, before.version + 1
+    labeling.add_preference(
+        session,
+        Preference(
+            comparison_id=shown.slot.comparison_id,
+            labeler_id=viewer.id,
+            slot_id=slot_id,
+            showing_id=showing_id,
+            version=version,
+            value=turned(value, shown.showing.swapped),
+            surplus=surplus,
+            explanation=(explanation or "").strip()[:4000] or None,
+            seconds=seconds,
+            key=key,
+        ),
+    )
+    if before is None and not surplus:
+        labeling.finish_slot(session, slot, viewer.id, showing_id)
+        rounds.opinion_given(session, slot.batch_id)
+    return Saved(version, surplus)
+
+
+def _fills(slot: Slot, showing_id: UUID) -> bool:
+    """Whether this answer is the one the slot waits for: still leased by this showing, or free again."""
+    if slot.state == SlotState.LEASED:
+        return slot.showing_id == showing_id
+    return slot.state == SlotState.OPEN
+
+
+def skip(session: Session, viewer: Viewer, *, showing_id: UUID, reason: SkipReason, comment: str | None) -> None:
+    """Pass a showing on with a reason. The slot goes to somebody else; this labeler is not asked again.
+
+    Asking twice changes nothing; a pair that was answered meanwhile stays answered.
+    """
+    _may_judge(viewer)
+    shown = labeling.lock_shown(session, showing_id, viewer.id)
+    if shown is None:
+        raise NotFound("This pair was not shown to this account.", "Reload the page; nothing else was lost.")
+    labeling.add_skip(session, shown, viewer.id, reason, (comment or "").strip()[:4000] or None)
+    if shown.slot.state == SlotState.LEASED and shown.slot.showing_id == showing_id:
+        labeling.reopen_slot(session, shown.slot)
+
+
+def progress(session: Session, viewer: Viewer) -> Progress:
+    """How far the labeler is."""
+    today, total = labeling.progress(session, viewer.id)
+    return Progress(today, total, labeling.open_slots(session, the_project(session).id))

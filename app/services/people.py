@@ -1,0 +1,217 @@
+"""Who comes in and what they may do: sign-in, one-time links, invitations, roles, API tokens.
+
+Knows the rules. Knows nothing of cookies or pages; never commits.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from app.domain.errors import Conflict, Invalid, NotFound, NotSignedIn
+from app.domain.words import LabelerKind, LinkPurpose, Role
+from app.services.passwords import hash_password, new_token, token_hash, verify_password
+from app.store import people
+from app.store.people import Person
+from app.store.session import Session
+from app.store.tables import ApiToken, Labeler
+
+SESSION_LASTS = timedelta(days=30)
+SESSION_IDLES = timedelta(days=7)
+LINK_LASTS = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """The account behind a request."""
+
+    id: int
+    name: str
+    role: Role
+    kind: LabelerKind
+
+    @property
+    def judges(self) -> bool:
+        """Whether this account is given slots: one that may see policies never is (invariant 3)."""
+        return self.role is Role.LABELER
+
+
+def _viewer(labeler: Labeler) -> Viewer:
+    return Viewer(labeler.id, labeler.name, Role(labeler.role), LabelerKind(labeler.kind))
+
+
+def viewer_of_session(session: Session, token: str) -> Viewer | None:
+    """Who a session cookie stands for."""
+    labeler = people.labeler_of_sign_in(session, token_hash(token), SESSION_IDLES)
+    return None if labeler is None else _viewer(labeler)
+
+
+def viewer_of_api_token(session: Session, token: str) -> Viewer | None:
+    """Who a bearer token stands for."""
+    labeler = people.labeler_of_token(session, token_hash(token))
+    return None if labeler is None else _viewer(labeler)
+
+
+def sign_in(session: Session, name: str, password: str, agent: str) -> str:
+    """A fresh session token for the right name and password. Raises NotSignedIn, with one sentence for every cause."""
+    labeler = people.labeler_by_name(session, name)
+    right = verify_password(password, None if labeler is None else labeler.password_hash)
+    if labeler is None or not right or labeler.deactivated_at is not None:
+        raise NotSignedIn(
+            "The name or the password is not right.", "Try again, or ask an admin for a new link to set a password."
+        )
+    return _start(session, labeler, agent)
+
+
+def _start(session: Session, labeler: Labeler, agent: str) -> str:
+    token = new_token()
+    people.add_sign_in(session, labeler.id, token_hash(token), SESSION_LASTS, agent)
+    people.audit(session, labeler.id, "signed in", "labeler", labeler.id)
+    return token
+
+
+def sign_out(session: Session, token: str) -> None:
+    """End the session of this cookie."""
+    people.end_sign_in(session, token_hash(token))
+
+
+def first_admin_link(session: Session) -> str | None:
+    """The token of a one-time link for the first admin, made anew until somebody has used one; None afterwards."""
+    admin = people.labeler_by_name(session, "admin")
+    if admin is None:
+        if people.active_admins(session):
+            return None
+        admin = people.add_labeler(session, "admin", Role.ADMIN, LabelerKind.HUMAN)
+    elif admin.password_hash is not None or admin.role != Role.ADMIN:
+        return None
+    token = new_token()
+    people.add_invitation(session, admin.id, LinkPurpose.FIRST, token_hash(token), LINK_LASTS, None)
+    return token
+
+
+def link_for(session: Session, name: str) -> str:
+    """The token of a reset link for an account, for the one who owns the machine. Raises NotFound."""
+    labeler = people.labeler_by_name(session, name)
+    if labeler is None or labeler.deactivated_at is not None:
+        raise NotFound(f"There is no active account named {name!r}.", "`hone people` lists the names.")
+    return _new_link(session, labeler, LinkPurpose.RESET, None)
+
+
+def _new_link(session: Session, labeler: Labeler, purpose: LinkPurpose, made_by: int | None) -> str:
+    token = new_token()
+    people.add_invitation(session, labeler.id, purpose, token_hash(token), LINK_LASTS, made_by)
+    people.audit(session, made_by, f"made {purpose} link", "labeler", labeler.id)
+    return token
+
+
+def invite(session: Session, actor: Viewer, name: str, role: Role, kind: LabelerKind) -> tuple[int, str]:
+    """A new account and the token of its one-time link. Raises Invalid or Conflict."""
+    name = name.strip()
+    if not 1 <= len(name) <= 120 or not name.isprintable():
+        raise Invalid(
+            "The name must have 1 to 120 visible characters.", "It is what the person types to sign in.", "name"
+        )
+    if name.lower().startswith("import:"):
+        raise Invalid("Names that begin with import: belong to imported comparisons.", "Choose another.", "name")
+    if kind is LabelerKind.SIMULATED and role is not Role.LABELER:
+        raise Invalid("A simulated labeler has the role labeler.", "Choose the role labeler.", "role")
+    if people.labeler_by_name(session, name) is not None:
+        raise Conflict(f"There is already an account named {name!r}.", "Choose another name, or reset that account.")
+    labeler = people.add_labeler(session, name, role, kind)
+    people.audit(session, actor.id, "invited", "labeler", labeler.id, role=role.value, kind=kind.value)
+    return labeler.id, _new_link(session, labeler, LinkPurpose.INVITE, actor.id)
+
+
+def reset(session: Session, actor: Viewer, labeler_id: int) -> tuple[str, str]:
+    """The name of the account and the token of a new link by which its password is set anew."""
+    labeler = _found(session, labeler_id)
+    if labeler.deactivated_at is not None:
+        raise Conflict(f"{labeler.name} is deactivated.", "Activate the account first.")
+    return labeler.name, _new_link(session, labeler, LinkPurpose.RESET, actor.id)
+
+
+def deactivate(session: Session, actor: Viewer, labeler_id: int) -> str:
+    """Keep an account out; its answers stay. Its leases go back to the queue when they run out. Gives the name."""
+    labeler = _found(session, labeler_id)
+    if labeler.id == actor.id:
+        raise Conflict("You cannot deactivate your own account.", "Ask another admin.")
+    people.set_active(session, labeler.id, False)
+    people.end_sign_ins(session, labeler.id)
+    people.audit(session, actor.id, "deactivated", "labeler", labeler.id)
+    return labeler.name
+
+
+def activate(session: Session, actor: Viewer, labeler_id: int) -> str:
+    """Let an account in again. Gives the name."""
+    labeler = _found(session, labeler_id)
+    people.set_active(session, labeler.id, True)
+    people.audit(session, actor.id, "activated", "labeler", labeler.id)
+    return labeler.name
+
+
+def _found(session: Session, labeler_id: int) -> Labeler:
+    labeler = people.lock_labeler(session, labeler_id)
+    if labeler is None or labeler.name.startswith("import:"):
+        raise NotFound("There is no such account.", "Go back to the list of people.")
+    return labeler
+
+
+def link_owner(session: Session, token: str) -> tuple[str, LinkPurpose]:
+    """Whose link it is and what for. Raises NotFound when it was used, ran out, or never was."""
+    found = people.open_invitation(session, token_hash(token))
+    if found is None:
+        raise _spent_link()
+    return found[1].name, LinkPurpose(found[0].purpose)
+
+
+def _spent_link() -> NotFound:
+    return NotFound("This link was used already, or has run out.", "Ask an admin for a new one.")
+
+
+def use_link(session: Session, token: str, password: str, agent: str) -> tuple[str, Viewer]:
+    """Set the password, spend the link, end every older session, and sign in: a session token and its viewer."""
+    found = people.open_invitation(session, token_hash(token), lock=True)
+    if found is None:
+        raise _spent_link()
+    invitation, labeler = found
+    people.set_password(session, labeler.id, hash_password(password, labeler.name))
+    people.use_invitation(session, invitation.id)
+    people.end_sign_ins(session, labeler.id)
+    people.audit(session, labeler.id, "set password", "labeler", labeler.id)
+    return _start(session, labeler, agent), _viewer(labeler)
+
+
+def change_password(session: Session, viewer: Viewer, old: str, new: str, token: str) -> None:
+    """Replace the viewer's own password and end their other sessions. Raises Invalid."""
+    labeler = people.lock_labeler(session, viewer.id)
+    if labeler is None or not verify_password(old, labeler.password_hash):
+        raise Invalid("The present password is not right.", "Try again.", "old")
+    people.set_password(session, viewer.id, hash_password(new, viewer.name))
+    people.end_sign_ins(session, viewer.id, but=token_hash(token))
+    people.audit(session, viewer.id, "changed password", "labeler", viewer.id)
+
+
+def make_api_token(session: Session, viewer: Viewer, name: str) -> str:
+    """A new API token of the viewer; shown once, only its hash is kept."""
+    name = name.strip()
+    if not 1 <= len(name) <= 80:
+        raise Invalid("A token needs a name of 1 to 80 characters.", "Say what will use it.", "name")
+    token = "hone_" + new_token()
+    row = people.add_token(session, viewer.id, name, token[:10], token_hash(token))
+    people.audit(session, viewer.id, "made api token", "api_token", row.id)
+    return token
+
+
+def revoke_api_token(session: Session, viewer: Viewer, token_id: int) -> None:
+    """Stop one of the viewer's own tokens."""
+    if not people.revoke_token(session, viewer.id, token_id):
+        raise NotFound("There is no such token.", "Look at your account page.")
+    people.audit(session, viewer.id, "revoked api token", "api_token", token_id)
+
+
+def api_tokens(session: Session, viewer: Viewer) -> list[ApiToken]:
+    """The viewer's tokens that work."""
+    return people.tokens(session, viewer.id)
+
+
+def everybody(session: Session) -> list[Person]:
+    """All accounts, for the page of people."""
+    return people.people(session)

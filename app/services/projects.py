@@ -1,0 +1,27 @@
+"""The install's project: made at the first start, found by everything else.
+
+Knows that there is one to begin with. Knows nothing of its documents.
+"""
+
+from app.domain.errors import NotFound
+from app.domain.prompts import TLDR
+from app.store import corpus
+from app.store.session import Session
+from app.store.tables import Project
+
+NAME = "Summaries"
+# The salt is part of what decides a document's split: the same on every install, so that splits agree between groups.
+SALT = "hone-2020"
+
+
+def ensure_project(session: Session) -> Project:
+    """The project, made when there is none."""
+    return corpus.project(session) or corpus.add_project(session, NAME, TLDR.text, SALT)
+
+
+def the_project(session: Session) -> Project:
+    """The project. Raises NotFound before the first start has made it."""
+    project = corpus.project(session)
+    if project is None:
+        raise NotFound("The database holds no project yet.", "Run `hone migrate`, which makes it.")
+    return project

@@ -1,0 +1,318 @@
+"""The life of a round: launch, one run after another, wait for people, end.
+
+Knows the order of the stages and what follows a run's end. Knows nothing of models; never commits.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.domain.errors import Conflict, NotFound
+from app.domain.recipes import NAMED, Recipe
+from app.domain.words import UNFINISHED, CheckpointKind, RoundState, RunState, Split, Stage
+from app.services import runs as protocol
+from app.services.people import Viewer
+from app.services.projects import the_project
+from app.services.runs import Claim
+from app.store import corpus, labeling, people, rounds, runs
+from app.store.rounds import RoundWithRecipe
+from app.store.session import Session
+from app.store.tables import Recipe as RecipeRow
+from app.store.tables import Round, Run
+
+FOR_ROUND = "round"
+FOR_NEXT = "next"
+
+
+def ensure_recipes(session: Session, project_id: int) -> None:
+    """The named recipes as rows; a changed default becomes a new version, so that past rounds keep theirs."""
+    there = {row.name: row for row in rounds.recipes(session, project_id)}
+    for name, recipe in NAMED.items():
+        if name not in there or there[name].digest != recipe.digest():
+            rounds.add_recipe(session, project_id, name, recipe.to_dict(), recipe.digest(), None)
+
+
+def add_recipe(session: Session, viewer: Viewer, recipe: Recipe) -> int:
+    """Save a recipe under its name, as a new version if the name is taken. Gives its id."""
+    project = the_project(session)
+    row = rounds.add_recipe(session, project.id, recipe.name, recipe.to_dict(), recipe.digest(), viewer.id)
+    people.audit(session, viewer.id, "saved recipe", "recipe", row.id, name=recipe.name, version=row.version)
+    return row.id
+
+
+def recipes(session: Session) -> list[RecipeRow]:
+    """The newest version of every recipe."""
+    return rounds.recipes(session, the_project(session).id)
+
+
+def recipe(session: Session, recipe_id: int) -> tuple[RecipeRow, Recipe]:
+    """A recipe's row and what it says. Raises NotFound."""
+    row = rounds.recipe(session, the_project(session).id, recipe_id)
+    if row is None:
+        raise NotFound("There is no such recipe.", "Choose one from the list.")
+    return row, Recipe.from_dict(row.body)
+
+
+def launch(session: Session, viewer: Viewer, recipe_id: int, *, with_simulated: bool) -> int:
+    """Start the next round: its runs are written, the first is rung after the commit. Gives the round's number.
+
+    Raises Conflict when a round is active or there is nothing to learn from.
+    """
+    project = the_project(session)
+    row, chosen = recipe(session, recipe_id)
+    active = rounds.lock_project_rounds(session, project.id)
+    if active is not None:
+        raise Conflict(f"Round {active.number} is still going on.", "Wait for its end, or cancel it.")
+    if not corpus.documents_for_training(session, project.id, Split.TRAIN, limit=1, with_reference=True):
+        raise Conflict(
+            "There are no training documents with a reference summary.",
+            "Import documents first; `hone run` ships some.",
+        )
+    new = rounds.add_round(session, project.id, row.id, viewer.id, with_simulated)
+    sft = rounds.newest_checkpoint(session, project.id, Stage.SFT, CheckpointKind.POLICY)
+    stages: list[tuple[Stage, dict[str, Any]]] = [
+        (Stage.SAMPLE, {"for": FOR_ROUND}),
+        (Stage.LABEL, {}),
+        (Stage.REWARD, {}),
+        (Stage.PPO, {}),
+        (Stage.EVALUATE, {}),
+        (Stage.SAMPLE, {"for": FOR_NEXT}),
+    ]
+    if sft is None or chosen.sft.when == "always":
+        stages.insert(0, (Stage.SFT, {}))
+    for position, (stage, payload) in enumerate(stages, start=1):
+        runs.add_run(
+            session,
+            project.id,
+            stage,
+            RunState.PENDING,
+            payload,
+            asked_by=viewer.id,
+            round_id=new.id,
+            position=position,
+        )
+    labeling.adopt_batches(session, project.id, new.id)
+    people.audit(session, viewer.id, "launched round", "round", new.id, number=new.number, recipe=row.name)
+    _advance(session, new)
+    return new.number
+
+
+def cancel(session: Session, viewer: Viewer, number: int) -> None:
+    """End a round: waiting runs at once, a running one at its next look. What was judged stays."""
+    found = _found(session, number)
+    active = rounds.lock_project_rounds(session, found.round.project_id)
+    if active is None or active.id != found.round.id:
+        raise Conflict(f"Round {number} is over already.", "Nothing was changed.")
+    _stop_the_rest(session, active.id, "Cancelled.")
+    rounds.end_round(session, active.id, RoundState.CANCELLED)
+    people.audit(session, viewer.id, "cancelled round", "round", active.id, number=number)
+
+
+def finish_labeling(session: Session, viewer: Viewer, number: int) -> int:
+    """Go on with what is judged: stop asking for the opinions still open. Gives how many are no longer asked for."""
+    found = _found(session, number)
+    active = rounds.lock_project_rounds(session, found.round.project_id)
+    waiting = None if active is None else runs.waiting_run_of_round(session, found.round.id)
+    if active is None or active.id != found.round.id or waiting is None:
+        raise Conflict(f"Round {number} is not waiting for answers.", "Reload the page to see where it is.")
+    batches = labeling.batches_of_round(session, active.id)
+    if labeling.done_slots(session, batches) == 0:
+        raise Conflict("Nothing has been judged in this round.", "A reward model needs at least one preference.")
+    voided = labeling.void_unfinished(session, batches)
+    people.audit(session, viewer.id, "finished labeling", "round", active.id, number=number, voided=voided)
+    _labeling_done(session, active, waiting, batches)
+    return voided
+
+
+def opinion_given(session: Session, batch_id: int) -> None:
+    """Called with every answer: when it was the last one its round waited for, the round goes on."""
+    round_id = labeling.round_waiting_for(session, batch_id)
+    if round_id is not None:
+        _look_at_labeling(session, round_id)
+
+
+def look_around(session: Session) -> int:
+    """The reconciler's part in labeling: rounds whose last two answers crossed. Gives how many rounds wait."""
+    waiting = runs.waiting_runs(session)
+    for run in waiting:
+        if run.round_id is not None:
+            _look_at_labeling(session, run.round_id)
+    return len(waiting)
+
+
+def _look_at_labeling(session: Session, round_id: int) -> None:
+    batches = labeling.batches_of_round(session, round_id)
+    if labeling.unfinished_slots(session, batches):
+        return
+    found = rounds.round_by_id(session, round_id)
+    active = rounds.lock_project_rounds(session, found.round.project_id)
+    waiting = runs.waiting_run_of_round(session, round_id)
+    if active is not None and active.id == round_id and waiting is not None:
+        _labeling_done(session, active, waiting, batches)
+
+
+def _labeling_done(session: Session, active: Round, waiting: Run, batches: list[int]) -> None:
+    judged = labeling.done_slots(session, batches)
+    runs.set_progress(session, waiting, judged, "")
+    runs.end(
+        session,
+        waiting,
+        RunState.SUCCEEDED,
+        words=f"{judged} opinions given.",
+        result={"judged": judged, "last_preference": labeling.last_preference(session)},
+    )
+    _advance(session, active)
+
+
+def _advance(session: Session, active: Round) -> None:
+    """Start the first run that has not begun; end the round when there is none. The caller holds the round's lock."""
+    for run in runs.runs_of_round(session, active.id, lock=True):
+        if run.state == RunState.SUCCEEDED:
+            continue
+        if run.state != RunState.PENDING:
+            return
+        if run.stage != Stage.LABEL:
+            protocol.queue(session, run)
+            return
+        batches = labeling.batches_of_round(session, active.id)
+        needed = labeling.unfinished_slots(session, batches)
+        runs.set_waiting(session, run, needed + labeling.done_slots(session, batches), "Waiting for labelers.")
+        if needed:
+            return
+        _labeling_done(session, active, run, batches)
+        return
+    rounds.end_round(session, active.id, RoundState.SUCCEEDED)
+
+
+def succeed(session: Session, claim: Claim, words: str, result: dict[str, Any]) -> None:
+    """The claimed run did what was asked; the round goes on. Raises StaleClaim."""
+    run = _hold_with_round(session, claim)
+    runs.end(session, run, RunState.SUCCEEDED, words=words, result=result)
+    if run.round_id is not None:
+        active = rounds.lock_project_rounds(session, run.project_id)
+        if active is not None and active.id == run.round_id:
+            _advance(session, active)
+
+
+def fail(session: Session, claim: Claim, problem: str, traceback: str) -> None:
+    """The claimed run could not do what was asked; the round ends with it. Raises StaleClaim."""
+    run = _hold_with_round(session, claim)
+    runs.end(session, run, RunState.FAILED, words="Failed.", problem=problem, traceback=traceback)
+    if run.round_id is not None:
+        _stop_the_rest(session, run.round_id, "Not begun, because an earlier run failed.")
+        rounds.end_round(session, run.round_id, RoundState.FAILED)
+
+
+def cancelled(session: Session, claim: Claim) -> None:
+    """The claimed run stopped because it was asked to. Raises StaleClaim."""
+    run = _hold_with_round(session, claim)
+    runs.end(session, run, RunState.CANCELLED, words="Cancelled.")
+
+
+def _hold_with_round(session: Session, claim: Claim) -> Run:
+    # The round first, then its runs: everybody locks in this order.
+    rounds.lock_project_rounds(session, claim.project_id)
+    return protocol.hold(session, claim)
+
+
+def _stop_the_rest(session: Session, round_id: int, words: str) -> None:
+    for run in runs.runs_of_round(session, round_id, lock=True):
+        if run.state == RunState.RUNNING:
+            runs.ask_to_cancel(session, run)
+        elif run.state in UNFINISHED:
+            runs.end(session, run, RunState.CANCELLED, words=words)
+
+
+def _found(session: Session, number: int) -> RoundWithRecipe:
+    found = rounds.round_by_number(session, the_project(session).id, number)
+    if found is None:
+        raise NotFound(f"There is no round {number}.", "Go back to the list of rounds.")
+    return found
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as pages and programs see it. `done` and `total` of a waiting run are opinions given and asked for."""
+
+    id: int
+    stage: Stage
+    state: RunState
+    words: str
+    done: int
+    total: int
+    problem: str | None
+    traceback: str | None
+    result: dict[str, Any]
+    conditions: dict[str, Any]
+    worker: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None while it has not ended."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """A round with its recipe and its runs in order."""
+
+    number: int
+    state: RoundState
+    recipe_name: str
+    recipe_version: int
+    recipe: Recipe
+    with_simulated: bool
+    created_at: datetime
+    ended_at: datetime | None
+    runs: list[RunView]
+
+
+def run_view(session: Session, run: Run) -> RunView:
+    """A run's row as a value."""
+    done, total, words = run.done, run.total, run.words
+    if run.state == RunState.WAITING and run.round_id is not None:
+        done = labeling.done_slots(session, labeling.batches_of_round(session, run.round_id))
+        words = f"Waiting for labelers: {done} of {total} opinions given."
+    return RunView(
+        id=run.id,
+        stage=Stage(run.stage),
+        state=RunState(run.state),
+        words=words,
+        done=done,
+        total=total,
+        problem=run.problem,
+        traceback=run.traceback,
+        result=run.result or {},
+        conditions=run.conditions or {},
+        worker=run.worker,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+    )
+
+
+def view(session: Session, number: int) -> RoundView:
+    """The round with this number. Raises NotFound."""
+    return _view(session, _found(session, number))
+
+
+def views(session: Session) -> list[RoundView]:
+    """All rounds, newest first."""
+    return [_view(session, found) for found in rounds.rounds(session, the_project(session).id)]
+
+
+def _view(session: Session, found: RoundWithRecipe) -> RoundView:
+    return RoundView(
+        number=found.round.number,
+        state=RoundState(found.round.state),
+        recipe_name=found.recipe.name,
+        recipe_version=found.recipe.version,
+        recipe=Recipe.from_dict(found.recipe.body),
+        with_simulated=found.round.with_simulated,
+        created_at=found.round.created_at,
+        ended_at=found.round.ended_at,
+        runs=[run_view(session, run) for run in runs.runs_of_round(session, found.round.id)],
+    )

@@ -1,0 +1,129 @@
+"""The protocol between a run's row and whoever executes it: claim, beat, measure, hold.
+
+Knows that a message may come twice, late or never, and that a stale holder may not write (invariant 5). Knows nothing
+of what a stage does, nor of what follows when it ends (app.services.rounds).
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from app.domain.errors import Conflict, NotFound, StaleClaim
+from app.domain.words import RunState, Stage
+from app.jobs import run_job
+from app.services.people import Viewer
+from app.services.projects import the_project
+from app.store import people, runs
+from app.store.session import Session, enqueue
+from app.store.tables import MetricPoint, Run
+
+RING_AGAIN = timedelta(seconds=20)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that this worker holds, by its fencing token."""
+
+    run_id: int
+    fence: int
+    stage: Stage
+    project_id: int
+    round_id: int | None
+    payload: dict[str, Any]
+
+
+def ask(session: Session, viewer: Viewer | None, stage: Stage, payload: dict[str, Any]) -> Run:
+    """A run outside of rounds: written now, rung after the commit."""
+    run = runs.add_run(
+        session,
+        the_project(session).id,
+        stage,
+        RunState.QUEUED,
+        payload,
+        asked_by=None if viewer is None else viewer.id,
+    )
+    runs.set_queued(session, run)
+    enqueue(session, run_job(stage, run.id))
+    people.audit(session, None if viewer is None else viewer.id, f"asked {stage}", "run", run.id)
+    return run
+
+
+def queue(session: Session, run: Run) -> None:
+    """Let a worker have the run: written now, rung after the commit."""
+    runs.set_queued(session, run)
+    enqueue(session, run_job(Stage(run.stage), run.id))
+
+
+def claim(session: Session, run_id: int, worker: str, lease: timedelta) -> Claim | None:
+    """Take the run if it waits, or its holder went silent; None otherwise (delivered twice, cancelled, over)."""
+    run = runs.claim(session, run_id, worker, lease)
+    if run is None:
+        return None
+    return Claim(run.id, run.fence, Stage(run.stage), run.project_id, run.round_id, run.payload)
+
+
+def beat(session: Session, claim: Claim, lease: timedelta, progress: tuple[int, int, str] | None = None) -> bool:
+    """Keep the claim and say how far it is: whether a cancel is asked for. Raises StaleClaim."""
+    cancel = runs.beat(session, claim.run_id, claim.fence, lease, progress)
+    if cancel is None:
+        raise StaleClaim(f"Run {claim.run_id} is no longer held by this worker.")
+    return cancel
+
+
+def measure(session: Session, claim: Claim, points: list[tuple[str, int, float]]) -> None:
+    """Write metric values. Raises StaleClaim."""
+    hold(session, claim)
+    runs.add_points(session, claim.run_id, points)
+
+
+def note_conditions(session: Session, claim: Claim, conditions: dict[str, Any]) -> None:
+    """Write what is in force on this worker. Raises StaleClaim."""
+    hold(session, claim)
+    runs.set_conditions(session, claim.run_id, conditions)
+
+
+def hold(session: Session, claim: Claim) -> Run:
+    """The run's row, locked, while the claim is good; a stage writes nothing without it. Raises StaleClaim."""
+    run = runs.lock_run(session, claim.run_id)
+    if run is None or run.fence != claim.fence or run.state != RunState.RUNNING:
+        raise StaleClaim(f"Run {claim.run_id} is no longer held by this worker.")
+    return run
+
+
+def the_run(session: Session, run_id: int) -> Run:
+    """The run with this id. Raises NotFound."""
+    run = runs.run(session, run_id)
+    if run is None:
+        raise NotFound("There is no such run.", "Go back to the list.")
+    return run
+
+
+def cancel(session: Session, viewer: Viewer, run_id: int) -> None:
+    """Stop a run outside of rounds: at once while it waits, at the worker's next look while it runs."""
+    run = runs.lock_run(session, run_id)
+    if run is None:
+        raise NotFound("There is no such run.", "Go back to the list.")
+    if run.round_id is not None:
+        raise Conflict("This run is part of a round.", "Cancel the round.")
+    if run.state == RunState.RUNNING:
+        runs.ask_to_cancel(session, run)
+    elif run.state == RunState.QUEUED:
+        runs.end(session, run, RunState.CANCELLED, words="Cancelled before it began.")
+    people.audit(session, viewer.id, "cancelled", "run", run.id)
+
+
+def ring(session: Session) -> int:
+    """Ring again for runs that wait or whose holder went silent (a lost message, a dead worker). Gives how many."""
+    due = runs.to_ring(session, RING_AGAIN)
+    for run in due:
+        enqueue(session, run_job(Stage(run.stage), run.id))
+    return len(due)
+
+
+def points(session: Session, run_ids: list[int]) -> dict[int, dict[str, list[tuple[int, float]]]]:
+    """Metric curves: run, then name, then (step, value) in order."""
+    curves: dict[int, dict[str, list[tuple[int, float]]]] = {}
+    point: MetricPoint
+    for point in runs.points(session, run_ids):
+        curves.setdefault(point.run_id, {}).setdefault(point.name, []).append((point.step, point.value))
+    return curves

@@ -1,0 +1,265 @@
+"""Accounts and how they come in: labelers, browser sessions, one-time links, API tokens, audit events.
+
+Knows the questions asked of these tables. Knows nothing of passwords or of who may do what (app.services.people).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from app.domain.words import LabelerKind, LinkPurpose, Role
+from app.store.session import Session
+from app.store.tables import ApiToken, AuditEvent, Batch, BatchLabeler, Invitation, Labeler, Preference, SignIn
+
+
+def add_labeler(session: Session, name: str, role: Role, kind: LabelerKind, *, active: bool = True) -> Labeler:
+    """A new account without a password. An inactive one cannot sign in (workers of imported comparisons)."""
+    labeler = Labeler(name=name, role=role, kind=kind, deactivated_at=None if active else func.now())
+    session.add(labeler)
+    session.flush()
+    return labeler
+
+
+def labeler(session: Session, labeler_id: int) -> Labeler | None:
+    """The account with this id."""
+    return session.get(Labeler, labeler_id)
+
+
+def labeler_by_name(session: Session, name: str) -> Labeler | None:
+    """The account with this sign-in name, whatever the case."""
+    return session.scalar(select(Labeler).where(func.lower(Labeler.name) == name.strip().lower()))
+
+
+def labelers_by_name(session: Session, names: list[str]) -> dict[str, Labeler]:
+    """Accounts by their exact names."""
+    return {row.name: row for row in session.scalars(select(Labeler).where(Labeler.name.in_(names)))}
+
+
+def lock_labeler(session: Session, labeler_id: int) -> Labeler | None:
+    """The account, locked until the transaction ends."""
+    return session.scalar(select(Labeler).where(Labeler.id == labeler_id).with_for_update())
+
+
+def active_admins(session: Session) -> int:
+    """How many admins can sign in, or will when they used their link."""
+    found = session.scalar(select(func.count()).where(Labeler.role == Role.ADMIN, Labeler.deactivated_at.is_(None)))
+    return found or 0
+
+
+@dataclass(frozen=True)
+class Person:
+    """An account with what a list of people shows."""
+
+    labeler: Labeler
+    answers: int
+    last_seen: datetime | None
+    invited_until: datetime | None
+
+
+def people(session: Session) -> list[Person]:
+    """Everybody but the workers that only came with imported comparisons, newest first."""
+    seen = select(SignIn.labeler_id, func.max(SignIn.seen_at).label("at")).group_by(SignIn.labeler_id).subquery()
+    answers = (
+        select(Preference.labeler_id, func.count().label("n"))
+        .where(Preference.version == 1)
+        .group_by(Preference.labeler_id)
+        .subquery()
+    )
+    links = (
+        select(Invitation.labeler_id, func.max(Invitation.expires_at).label("until"))
+        .where(Invitation.used_at.is_(None), Invitation.expires_at > func.now())
+        .group_by(Invitation.labeler_id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(Labeler, func.coalesce(answers.c.n, 0), seen.c.at, links.c.until)
+        .outerjoin(seen, seen.c.labeler_id == Labeler.id)
+        .outerjoin(answers, answers.c.labeler_id == Labeler.id)
+        .outerjoin(links, links.c.labeler_id == Labeler.id)
+        .where(~Labeler.name.startswith("import:", autoescape=True))
+        .order_by(Labeler.id.desc())
+    )
+    return [Person(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+def set_password(session: Session, labeler_id: int, password_hash: str) -> None:
+    """Replace the stored hash."""
+    session.execute(update(Labeler).where(Labeler.id == labeler_id).values(password_hash=password_hash))
+
+
+def set_active(session: Session, labeler_id: int, active: bool) -> None:
+    """Let the account in, or keep it out from now on."""
+    at = None if active else func.now()
+    session.execute(update(Labeler).where(Labeler.id == labeler_id).values(deactivated_at=at))
+
+
+def set_role(session: Session, labeler_id: int, role: Role) -> None:
+    """Change what the account may do."""
+    session.execute(update(Labeler).where(Labeler.id == labeler_id).values(role=role))
+
+
+def add_sign_in(session: Session, labeler_id: int, token_hash: bytes, lasts: timedelta, agent: str) -> None:
+    """A new browser session."""
+    session.add(SignIn(labeler_id=labeler_id, token_hash=token_hash, expires_at=func.now() + lasts, agent=agent[:200]))
+
+
+def labeler_of_sign_in(session: Session, token_hash: bytes, idle: timedelta) -> Labeler | None:
+    """Who is signed in with this token; None when it ended, expired, idled too long, or the account is closed.
+
+    Marks the session as seen, at most once a minute, so that judging does not write the row at every answer.
+    """
+    row = session.execute(
+        select(SignIn, Labeler)
+        .join(Labeler, Labeler.id == SignIn.labeler_id)
+        .where(
+            SignIn.token_hash == token_hash,
+            SignIn.ended_at.is_(None),
+            SignIn.expires_at > func.now(),
+            SignIn.seen_at > func.now() - idle,
+            Labeler.deactivated_at.is_(None),
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    session.execute(
+        update(SignIn)
+        .where(SignIn.id == row[0].id, SignIn.seen_at < func.now() - timedelta(minutes=1))
+        .values(seen_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+    return row[1]
+
+
+def end_sign_ins(session: Session, labeler_id: int, *, but: bytes | None = None) -> None:
+    """End every browser session of an account, but the one with this token hash."""
+    ended = update(SignIn).where(SignIn.labeler_id == labeler_id, SignIn.ended_at.is_(None))
+    if but is not None:
+        ended = ended.where(SignIn.token_hash != but)
+    session.execute(ended.values(ended_at=func.now()))
+
+
+def end_sign_in(session: Session, token_hash: bytes) -> None:
+    """End one browser session."""
+    session.execute(update(SignIn).where(SignIn.token_hash == token_hash).values(ended_at=func.now()))
+
+
+def add_invitation(
+    session: Session, labeler_id: int, purpose: LinkPurpose, token_hash: bytes, lasts: timedelta, made_by: int | None
+) -> None:
+    """A one-time link. Earlier unused links of the account stop working."""
+    session.execute(
+        update(Invitation)
+        .where(Invitation.labeler_id == labeler_id, Invitation.used_at.is_(None))
+        .values(expires_at=func.least(Invitation.expires_at, func.now()))
+    )
+    session.add(
+        Invitation(
+            labeler_id=labeler_id,
+            purpose=purpose,
+            token_hash=token_hash,
+            expires_at=func.now() + lasts,
+            made_by=made_by,
+        )
+    )
+
+
+def open_invitation(session: Session, token_hash: bytes, *, lock: bool = False) -> tuple[Invitation, Labeler] | None:
+    """The link with this token and its account, while it can be used. `lock`: nobody else can use it meanwhile."""
+    query = (
+        select(Invitation, Labeler)
+        .join(Labeler, Labeler.id == Invitation.labeler_id)
+        .where(
+            Invitation.token_hash == token_hash,
+            Invitation.used_at.is_(None),
+            Invitation.expires_at > func.now(),
+            Labeler.deactivated_at.is_(None),
+        )
+    )
+    row = session.execute(query.with_for_update(of=Invitation) if lock else query).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def use_invitation(session: Session, invitation_id: int) -> None:
+    """The link was used."""
+    session.execute(update(Invitation).where(Invitation.id == invitation_id).values(used_at=func.now()))
+
+
+def add_token(session: Session, labeler_id: int, name: str, prefix: str, token_hash: bytes) -> ApiToken:
+    """A new API token."""
+    token = ApiToken(labeler_id=labeler_id, name=name, prefix=prefix, token_hash=token_hash)
+    session.add(token)
+    session.flush()
+    return token
+
+
+def tokens(session: Session, labeler_id: int) -> list[ApiToken]:
+    """The account's tokens that work, newest first."""
+    return list(
+        session.scalars(
+            select(ApiToken)
+            .where(ApiToken.labeler_id == labeler_id, ApiToken.revoked_at.is_(None))
+            .order_by(ApiToken.id.desc())
+        )
+    )
+
+
+def revoke_token(session: Session, labeler_id: int, token_id: int) -> bool:
+    """Stop one of the account's own tokens. False when there is none such."""
+    found = session.scalar(
+        update(ApiToken)
+        .where(ApiToken.id == token_id, ApiToken.labeler_id == labeler_id, ApiToken.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+        .returning(ApiToken.id)
+    )
+    return found is not None
+
+
+def labeler_of_token(session: Session, token_hash: bytes) -> Labeler | None:
+    """Whose API token this is; None when revoked or the account is closed."""
+    row = session.execute(
+        select(ApiToken, Labeler)
+        .join(Labeler, Labeler.id == ApiToken.labeler_id)
+        .where(ApiToken.token_hash == token_hash, ApiToken.revoked_at.is_(None), Labeler.deactivated_at.is_(None))
+    ).one_or_none()
+    if row is None:
+        return None
+    session.execute(
+        update(ApiToken)
+        .where(
+            ApiToken.id == row[0].id,
+            (ApiToken.used_at.is_(None)) | (ApiToken.used_at < func.now() - timedelta(minutes=1)),
+        )
+        .values(used_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+    return row[1]
+
+
+def audit(
+    session: Session, actor_id: int | None, action: str, subject: str, subject_id: int | None, **details: Any
+) -> None:
+    """Write down who did what to what. Details never hold secrets or the text of documents."""
+    session.add(AuditEvent(actor_id=actor_id, action=action, subject=subject, subject_id=subject_id, details=details))
+
+
+def assign_batch(session: Session, batch_id: int, labeler_ids: list[int]) -> None:
+    """Make the batch be for exactly these people; an empty list makes it be for everybody of its kind."""
+    for row in session.scalars(select(BatchLabeler).where(BatchLabeler.batch_id == batch_id)):
+        session.delete(row)
+    session.flush()
+    session.add_all(BatchLabeler(batch_id=batch_id, labeler_id=labeler_id) for labeler_id in labeler_ids)
+
+
+def assigned(session: Session) -> dict[int, list[str]]:
+    """Names of the people each batch is assigned to."""
+    found: dict[int, list[str]] = {}
+    for batch_id, name in session.execute(
+        select(BatchLabeler.batch_id, Labeler.name)
+        .join(Labeler, Labeler.id == BatchLabeler.labeler_id)
+        .join(Batch, Batch.id == BatchLabeler.batch_id)
+        .order_by(Labeler.name)
+    ):
+        found.setdefault(batch_id, []).append(name)
+    return found

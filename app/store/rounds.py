@@ -1,0 +1,174 @@
+"""Recipes, rounds and the checkpoints that runs write.
+
+Knows the questions asked of these tables. Knows nothing of how a round goes on (app.services.rounds).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from app.domain.words import CheckpointKind, RoundState, Stage
+from app.store.session import Session
+from app.store.tables import Checkpoint, Policy, Recipe, Round, Run
+
+
+def add_recipe(
+    session: Session, project_id: int, name: str, body: dict[str, Any], digest: str, made_by: int | None
+) -> Recipe:
+    """A new version of the recipe with this name."""
+    version = session.scalar(
+        select(func.coalesce(func.max(Recipe.version), 0)).where(Recipe.project_id == project_id, Recipe.name == name)
+    )
+    row = Recipe(
+        project_id=project_id, name=name, version=(version or 0) + 1, body=body, digest=digest, made_by=made_by
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def recipes(session: Session, project_id: int) -> list[Recipe]:
+    """The newest version of every recipe, by name."""
+    return list(
+        session.scalars(
+            select(Recipe)
+            .where(Recipe.project_id == project_id)
+            .distinct(Recipe.name)
+            .order_by(Recipe.name, Recipe.version.desc())
+        )
+    )
+
+
+def recipe(session: Session, project_id: int, recipe_id: int) -> Recipe | None:
+    """The recipe with this id."""
+    return session.scalar(select(Recipe).where(Recipe.project_id == project_id, Recipe.id == recipe_id))
+
+
+def lock_project_rounds(session: Session, project_id: int) -> Round | None:
+    """The active round, locked until the transaction ends; None when there is none."""
+    return session.scalar(
+        select(Round).where(Round.project_id == project_id, Round.state == RoundState.ACTIVE).with_for_update()
+    )
+
+
+def add_round(
+    session: Session, project_id: int, recipe_id: int, launched_by: int | None, with_simulated: bool
+) -> Round:
+    """A new active round, with the next number. The database refuses a second active one."""
+    last = session.scalar(select(func.coalesce(func.max(Round.number), 0)).where(Round.project_id == project_id))
+    row = Round(
+        project_id=project_id,
+        number=(last or 0) + 1,
+        recipe_id=recipe_id,
+        launched_by=launched_by,
+        with_simulated=with_simulated,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def end_round(session: Session, round_id: int, state: RoundState) -> None:
+    """The round is over."""
+    session.execute(
+        update(Round)
+        .where(Round.id == round_id, Round.state == RoundState.ACTIVE)
+        .values(state=state, ended_at=func.now())
+    )
+
+
+@dataclass(frozen=True)
+class RoundWithRecipe:
+    """A round and the recipe it follows."""
+
+    round: Round
+    recipe: Recipe
+
+
+def rounds(session: Session, project_id: int) -> list[RoundWithRecipe]:
+    """All rounds, newest first."""
+    rows = session.execute(
+        select(Round, Recipe)
+        .join(Recipe, Recipe.id == Round.recipe_id)
+        .where(Round.project_id == project_id)
+        .order_by(Round.number.desc())
+    )
+    return [RoundWithRecipe(row[0], row[1]) for row in rows]
+
+
+def round_by_number(session: Session, project_id: int, number: int) -> RoundWithRecipe | None:
+    """The round with this number."""
+    row = session.execute(
+        select(Round, Recipe)
+        .join(Recipe, Recipe.id == Round.recipe_id)
+        .where(Round.project_id == project_id, Round.number == number)
+    ).one_or_none()
+    return None if row is None else RoundWithRecipe(row[0], row[1])
+
+
+def round_by_id(session: Session, round_id: int) -> RoundWithRecipe:
+    """The round with this id, which is there."""
+    row = session.execute(
+        select(Round, Recipe).join(Recipe, Recipe.id == Round.recipe_id).where(Round.id == round_id)
+    ).one()
+    return RoundWithRecipe(row[0], row[1])
+
+
+def add_checkpoint(session: Session, checkpoint: Checkpoint) -> Checkpoint:
+    """A directory of weights that has been written whole."""
+    session.add(checkpoint)
+    session.flush()
+    return checkpoint
+
+
+def checkpoint(session: Session, checkpoint_id: int) -> Checkpoint | None:
+    """The checkpoint with this id."""
+    return session.get(Checkpoint, checkpoint_id)
+
+
+def base_checkpoint(session: Session, project_id: int, path: str) -> Checkpoint | None:
+    """The base model stored at this path, if it is known already."""
+    return session.scalar(
+        select(Checkpoint).where(
+            Checkpoint.project_id == project_id, Checkpoint.kind == CheckpointKind.BASE, Checkpoint.path == path
+        )
+    )
+
+
+def newest_checkpoint(session: Session, project_id: int, stage: Stage, kind: CheckpointKind) -> Checkpoint | None:
+    """The newest checkpoint of this kind that a run of this stage wrote."""
+    return session.scalar(
+        select(Checkpoint)
+        .join(Run, Run.id == Checkpoint.run_id)
+        .where(Checkpoint.project_id == project_id, Run.stage == stage, Checkpoint.kind == kind)
+        .order_by(Checkpoint.id.desc())
+        .limit(1)
+    )
+
+
+def policy_of_checkpoint(session: Session, checkpoint_id: int) -> Policy | None:
+    """The policy that writes with this checkpoint."""
+    return session.scalar(select(Policy).where(Policy.checkpoint_id == checkpoint_id).order_by(Policy.id).limit(1))
+
+
+@dataclass(frozen=True)
+class PolicyLine:
+    """A policy with the checkpoint behind it and the round that made it."""
+
+    policy: Policy
+    checkpoint: Checkpoint | None
+    round_number: int | None
+
+
+def policy_lines(session: Session, project_id: int) -> list[PolicyLine]:
+    """All policies with their origin, newest first."""
+    rows = session.execute(
+        select(Policy, Checkpoint, Round.number)
+        .outerjoin(Checkpoint, Checkpoint.id == Policy.checkpoint_id)
+        .outerjoin(Run, Run.id == Checkpoint.run_id)
+        .outerjoin(Round, Round.id == Run.round_id)
+        .where(Policy.project_id == project_id)
+        .order_by(Policy.id.desc())
+    )
+    return [PolicyLine(row[0], row[1], row[2]) for row in rows]

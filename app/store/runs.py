@@ -1,0 +1,275 @@
+"""Runs: the rows that are the jobs, with their metrics, and the exports that runs wrote.
+
+Knows claim by compare-and-set, the fencing token and the lease on the database's clock (invariant 5). Knows nothing of
+what a stage does or what follows it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.domain.words import QUEUE_OF, UNFINISHED, RunState, Stage
+from app.store.session import Session
+from app.store.tables import Export, Labeler, MetricPoint, Run
+
+
+def add_run(
+    session: Session,
+    project_id: int,
+    stage: Stage,
+    state: RunState,
+    payload: dict[str, Any],
+    *,
+    asked_by: int | None,
+    round_id: int | None = None,
+    position: int = 0,
+) -> Run:
+    """A new run."""
+    row = Run(
+        project_id=project_id,
+        stage=stage,
+        queue=QUEUE_OF.get(stage),
+        state=state,
+        payload=payload,
+        asked_by=asked_by,
+        round_id=round_id,
+        position=position,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def run(session: Session, run_id: int) -> Run | None:
+    """The run with this id."""
+    return session.get(Run, run_id)
+
+
+def lock_run(session: Session, run_id: int) -> Run | None:
+    """The run as it is now, locked until the transaction ends."""
+    return session.scalar(
+        select(Run).where(Run.id == run_id).with_for_update().execution_options(populate_existing=True)
+    )
+
+
+def runs_of_round(session: Session, round_id: int, *, lock: bool = False) -> list[Run]:
+    """The runs of a round in their order."""
+    query = select(Run).where(Run.round_id == round_id).order_by(Run.position)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return list(session.scalars(query))
+
+
+def runs_on_their_own(session: Session, project_id: int, stages: Sequence[Stage], limit: int = 20) -> list[Run]:
+    """Runs of these stages outside of rounds, newest first."""
+    return list(
+        session.scalars(
+            select(Run)
+            .where(Run.project_id == project_id, Run.round_id.is_(None), Run.stage.in_(stages))
+            .order_by(Run.id.desc())
+            .limit(limit)
+        )
+    )
+
+
+def claim(session: Session, run_id: int, worker: str, lease: timedelta) -> Run | None:
+    """Take a run that waits, or whose holder went silent: compare and set. None when there is nothing to take."""
+    return session.scalar(
+        update(Run)
+        .where(
+            Run.id == run_id,
+            or_(
+                Run.state == RunState.QUEUED,
+                and_(Run.state == RunState.RUNNING, Run.lease_expires_at < func.now()),
+            ),
+        )
+        .values(
+            state=RunState.RUNNING,
+            fence=Run.fence + 1,
+            worker=worker,
+            lease_expires_at=func.now() + lease,
+            heartbeat_at=func.now(),
+            started_at=func.coalesce(Run.started_at, func.now()),
+        )
+        .returning(Run)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+
+
+def beat(
+    session: Session, run_id: int, fence: int, lease: timedelta, progress: tuple[int, int, str] | None
+) -> bool | None:
+    """Extend the lease and write the progress: whether a cancel is asked for, or None for a stale holder."""
+    values: dict[str, Any] = {"heartbeat_at": func.now(), "lease_expires_at": func.now() + lease}
+    if progress is not None:
+        values |= {"done": progress[0], "total": progress[1], "words": progress[2]}
+    row = session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.fence == fence, Run.state == RunState.RUNNING)
+        .values(**values)
+        .returning(Run.cancel_asked_at)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return None if row is None else row[0] is not None
+
+
+def set_conditions(session: Session, run_id: int, conditions: dict[str, Any]) -> None:
+    """What is in force on the worker that runs it."""
+    session.execute(update(Run).where(Run.id == run_id).values(conditions=conditions))
+
+
+def add_points(session: Session, run_id: int, points: Sequence[tuple[str, int, float]]) -> None:
+    """Metric values by (name, step); a step that is there already is replaced (the run started again)."""
+    newest = {(name, step): value for name, step, value in points}
+    if not newest:
+        return
+    statement = insert(MetricPoint).values(
+        [{"run_id": run_id, "name": name, "step": step, "value": value} for (name, step), value in newest.items()]
+    )
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["run_id", "name", "step"], set_={"value": statement.excluded.value, "at": func.now()}
+        )
+    )
+
+
+def points(session: Session, run_ids: Sequence[int]) -> list[MetricPoint]:
+    """All metric values of these runs, in the order of run, name and step."""
+    return list(
+        session.scalars(
+            select(MetricPoint)
+            .where(MetricPoint.run_id.in_(run_ids))
+            .order_by(MetricPoint.run_id, MetricPoint.name, MetricPoint.step)
+        )
+    )
+
+
+def set_waiting(session: Session, run: Run, total: int, words: str) -> None:
+    """The run waits for people."""
+    run.state = RunState.WAITING
+    run.started_at = func.now()
+    run.total, run.words = total, words
+    session.flush()
+
+
+def set_queued(session: Session, run: Run) -> None:
+    """The run waits for a worker, and its doorbell is about to be rung."""
+    run.state = RunState.QUEUED
+    run.rung_at = func.now()
+    session.flush()
+
+
+def end(
+    session: Session,
+    run: Run,
+    state: RunState,
+    *,
+    words: str,
+    result: dict[str, Any] | None = None,
+    problem: str | None = None,
+    traceback: str | None = None,
+) -> None:
+    """The run is over."""
+    run.state = state
+    run.words = words
+    run.result = result
+    run.problem = problem
+    run.traceback = traceback
+    run.lease_expires_at = None
+    run.ended_at = func.now()
+    session.flush()
+
+
+def ask_to_cancel(session: Session, run: Run) -> None:
+    """Tell the holder to stop at its next look."""
+    run.cancel_asked_at = func.now()
+    session.flush()
+
+
+def set_progress(session: Session, run: Run, done: int, words: str) -> None:
+    """How far a run is that no worker holds."""
+    run.done, run.words = done, words
+    session.flush()
+
+
+def to_ring(session: Session, again_after: timedelta) -> list[Run]:
+    """Runs that need a doorbell: queued or silent ones that were not rung lately. Marks them as rung."""
+    rows = list(
+        session.scalars(
+            select(Run)
+            .where(
+                Run.queue.is_not(None),
+                or_(
+                    Run.state == RunState.QUEUED,
+                    and_(Run.state == RunState.RUNNING, Run.lease_expires_at < func.now()),
+                ),
+                or_(Run.rung_at.is_(None), Run.rung_at < func.now() - again_after),
+            )
+            .order_by(Run.id)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    for row in rows:
+        row.rung_at = func.now()
+    session.flush()
+    return rows
+
+
+def waiting_runs(session: Session) -> list[Run]:
+    """Runs that wait for people."""
+    return list(session.scalars(select(Run).where(Run.state == RunState.WAITING).order_by(Run.id)))
+
+
+def waiting_run_of_round(session: Session, round_id: int) -> Run | None:
+    """The round's run that waits for people, locked until the transaction ends."""
+    return session.scalar(
+        select(Run)
+        .where(Run.round_id == round_id, Run.state == RunState.WAITING)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def unfinished(session: Session, project_id: int, stage: Stage) -> int:
+    """How many runs of this stage are not over."""
+    found = session.scalar(
+        select(func.count()).where(Run.project_id == project_id, Run.stage == stage, Run.state.in_(UNFINISHED))
+    )
+    return found or 0
+
+
+@dataclass(frozen=True)
+class ExportLine:
+    """A run that exports, who asked, and the file when it is there."""
+
+    run: Run
+    asked_by: str | None
+    export: Export | None
+
+
+def exports(session: Session, project_id: int, limit: int = 50) -> list[ExportLine]:
+    """Exports that were asked for, newest first."""
+    rows = session.execute(
+        select(Run, Labeler.name, Export)
+        .outerjoin(Labeler, Labeler.id == Run.asked_by)
+        .outerjoin(Export, Export.run_id == Run.id)
+        .where(Run.project_id == project_id, Run.stage == Stage.EXPORT)
+        .order_by(Run.id.desc())
+        .limit(limit)
+    )
+    return [ExportLine(row[0], row[1], row[2]) for row in rows]
+
+
+def export(session: Session, project_id: int, export_id: int) -> Export | None:
+    """The export with this id."""
+    return session.scalar(select(Export).where(Export.project_id == project_id, Export.id == export_id))
+
+
+def add_export(session: Session, row: Export) -> None:
+    """A file that was written whole."""
+    session.add(row)
+    session.flush()
