@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from app.domain.words import CheckpointKind, RoundState, Stage
 from app.store.session import Session
@@ -34,7 +35,7 @@ def recipes(session: Session, project_id: int) -> list[Recipe]:
         session.scalars(
             select(Recipe)
             .where(Recipe.project_id == project_id)
-            .distinct(Recipe.name)
+            .ext(distinct_on(Recipe.name))
             .order_by(Recipe.name, Recipe.version.desc())
         )
     )
