@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.recipes import NAMED, Recipe
 from app.domain.words import UNFINISHED, CheckpointKind, RoundState, RunState, Split, Stage
 from app.services import runs as protocol
@@ -22,6 +22,8 @@ from app.store.tables import Round, Run
 
 FOR_ROUND = "round"
 FOR_NEXT = "next"
+FOR_QUEUE = "queue"
+MOST_PAIRS = 100_000
 
 
 def ensure_recipes(session: Session, project_id: int) -> None:
@@ -95,6 +97,22 @@ def launch(session: Session, viewer: Viewer, recipe_id: int, *, with_simulated: 
     people.audit(session, viewer.id, "launched round", "round", new.id, number=new.number, recipe=row.name)
     _advance(session, new)
     return new.number
+
+
+def sample_pairs(session: Session, viewer: Viewer, recipe_id: int, pairs: int, *, with_simulated: bool) -> int:
+    """Ask for pairs from the current policy outside of rounds; the next round adopts them. Gives the run's id.
+
+    Raises Invalid for a number out of range, Conflict while a round is active (it samples its own).
+    """
+    project = the_project(session)
+    if not 1 <= pairs <= MOST_PAIRS:
+        raise Invalid(f"{pairs} pairs cannot be sampled at once.", f"Ask for 1 to {MOST_PAIRS}.", "pairs")
+    row, _ = recipe(session, recipe_id)
+    active = rounds.lock_project_rounds(session, project.id)
+    if active is not None:
+        raise Conflict(f"Round {active.number} is going on and samples its own pairs.", "Wait for its end.")
+    payload = {"for": FOR_QUEUE, "recipe_id": row.id, "pairs": pairs, "with_simulated": with_simulated}
+    return protocol.ask(session, viewer, Stage.SAMPLE, payload).id
 
 
 def cancel(session: Session, viewer: Viewer, number: int) -> None:

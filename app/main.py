@@ -1,0 +1,70 @@
+"""Builds the web process: settings, sessions, sender, routers. The one place that makes a FastAPI.
+
+Knows how the pieces fit. Knows nothing of any rule. `web` is the factory for uvicorn.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.types import Scope
+
+from app.queue import celery_client, sender
+from app.settings import Settings
+from app.store.session import Send, Sessions, connect
+from app.web import accounts, batches, documents, errors, exports, health, labeling, overview, people, policies, rounds
+from app.web.rendering import STATIC, environment, page_version
+from app.web.security import Headed, SameSite
+
+UPLOAD_PATHS = ("/documents/import",)
+
+
+class _Static(StaticFiles):
+    """Files whose address changes with their content: caches may keep them."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if scope["query_string"].startswith(b"v="):
+            response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
+    """The application over a given database and sender."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        sessions.kw["bind"].dispose()
+
+    app = FastAPI(title="Hone", version=page_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.settings = settings
+    app.state.sessions = sessions
+    app.state.send = send
+    app.state.jinja = environment()
+    errors.install(app)
+    for room in (accounts, overview, labeling, documents, batches, rounds, policies, exports, people, health):
+        app.include_router(room.router)
+    app.mount("/static", _Static(directory=STATIC), name="static")
+    app.add_middleware(
+        SameSite,
+        public_url=settings.public_url,
+        upload_bytes=settings.upload_megabytes * 1_000_000,
+        upload_paths=UPLOAD_PATHS,
+    )
+    app.add_middleware(Headed)
+    return app
+
+
+def web() -> FastAPI:
+    """The application from the environment. Raises RuntimeError without a database or a broker."""
+    settings = Settings()
+    if settings.database_url is None or settings.broker_url is None:
+        raise RuntimeError("Set HONE_DATABASE_URL and HONE_BROKER_URL, or start everything with `hone run`.")
+    return create_app(
+        settings,
+        connect(settings.database_url, settings.database_pool),
+        sender(celery_client(settings.broker_url)),
+    )
