@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.errors import NotFound
+from app.domain.errors import Invalid, NotFound
 from app.domain.preferences import MIDDLE, turned
 from app.domain.records import SummaryRecord, write_comparison
 from app.domain.words import LabelerKind, Split, Stage
@@ -82,7 +82,9 @@ def _record(row: Judged) -> dict[str, Any]:
 
 
 def ask(session: Session, viewer: Viewer, filters: Filters) -> int:
-    """Let a worker write the file: a snapshot of what is there now. Gives the run's id."""
+    """Let a worker write the file: a snapshot of what is there now. Gives the run's id; raises Invalid."""
+    if not filters.splits:
+        raise Invalid("An export of no split would be empty.", "Choose at least one.", "splits")
     payload = {**filters.to_dict(), "up_to": labeling.last_preference(session)}
     return protocol.ask(session, viewer, Stage.EXPORT, payload).id
 
@@ -90,6 +92,14 @@ def ask(session: Session, viewer: Viewer, filters: Filters) -> int:
 def listed(session: Session) -> list[ExportLine]:
     """Exports that were asked for, newest first."""
     return runs.exports(session, the_project(session).id)
+
+
+def cancel(session: Session, viewer: Viewer, run_id: int) -> None:
+    """Stop an export that is not written yet. Raises NotFound."""
+    run = runs.run(session, run_id)
+    if run is None or run.stage != Stage.EXPORT:
+        raise NotFound("There is no such export.", "Go back to the list of exports.")
+    protocol.cancel(session, viewer, run.id)
 
 
 def the_export(session: Session, export_id: int) -> Export:

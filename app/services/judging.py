@@ -20,6 +20,8 @@ from app.store.session import Session
 from app.store.tables import Preference, Slot
 
 MOST_AHEAD = 3
+LONGEST_WORDS = 4000
+DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def answer(
     """Keep an answer. `value` is in displayed order.
 
     A repeat of the same key gives the first result. A second answer by the same labeler is a new version. An answer
-    whose lease ran out still fills the slot if nobody has it, and is kept as surplus otherwise: it is never refused.
+    whose lease ran out still fills the slot, or another of the same comparison, if nobody else has it, and is kept as
+    surplus otherwise: it is never refused. A new version of a surplus answer fills a slot that has become free.
     Raises NotFound for a showing that is not this labeler's, Invalid for a value off the scale.
     """
     _may_judge(viewer)
@@ -101,14 +104,18 @@ def answer(
         if repeat.showing_id != showing_id:
             raise Conflict("This key was used for another pair.", "Reload the page.")
         return Saved(repeat.version, repeat.surplus)
-    slot = shown.slot
     before = labeling.newest_of(session, shown.slot.comparison_id, viewer.id)
-    if before is None:
-        surplus = not _fills(slot, showing_id)
-        labeling.release_twins(session, slot, viewer.id)
-        slot_id, version = slot.id, 1
+    slot = None
+    if before is None or before.surplus:
+        slot = labeling.lock_slot_to_fill(session, shown, viewer.id, viewer.kind)
+        labeling.release_twins(session, slot or shown.slot, viewer.id)
+    if slot is not None:
+        surplus, slot_id = False, slot.id
+    elif before is None:
+        surplus, slot_id = True, shown.slot.id
     else:
-        surplus, slot_id, version = before.surplus, before.slot_id, before.version + 1
+        surplus, slot_id = before.surplus, before.slot_id
+    version = 1 if before is None else before.version + 1
     labeling.add_preference(
         session,
         Preference(
@@ -119,22 +126,22 @@ def answer(
             version=version,
             value=turned(value, shown.showing.swapped),
             surplus=surplus,
-            explanation=(explanation or "").strip()[:4000] or None,
-            seconds=seconds,
+            explanation=_words(explanation),
+            # The browser's clock may be wrong; the answer is not.
+            seconds=seconds if seconds is not None and 0 <= seconds <= DAY else None,
             key=key,
         ),
     )
-    if before is None and not surplus:
+    if slot is not None:
         labeling.finish_slot(session, slot, viewer.id, showing_id)
         rounds.opinion_given(session, slot.batch_id)
     return Saved(version, surplus)
 
 
-def _fills(slot: Slot, showing_id: UUID) -> bool:
-    """Whether this answer is the one the slot waits for: still leased by this showing, or free again."""
-    if slot.state == SlotState.LEASED:
-        return slot.showing_id == showing_id
-    return slot.state == SlotState.OPEN
+def _words(sent: str | None) -> str | None:
+    """What a browser sent, as text that PostgreSQL can hold: an odd sign never costs the answer."""
+    plain = (sent or "").replace("\0", "").encode("utf-8", "replace").decode()
+    return plain.strip()[:LONGEST_WORDS] or None
 
 
 def skip(session: Session, viewer: Viewer, *, showing_id: UUID, reason: SkipReason, comment: str | None) -> None:
@@ -143,12 +150,15 @@ def skip(session: Session, viewer: Viewer, *, showing_id: UUID, reason: SkipReas
     Asking twice changes nothing; a pair that was answered meanwhile stays answered.
     """
     _may_judge(viewer)
+    labeling.lock_queue_of(session, viewer.id)
     shown = labeling.lock_shown(session, showing_id, viewer.id)
     if shown is None:
         raise NotFound("This pair was not shown to this account.", "Reload the page; nothing else was lost.")
-    labeling.add_skip(session, shown, viewer.id, reason, (comment or "").strip()[:4000] or None)
-    if shown.slot.state == SlotState.LEASED and shown.slot.showing_id == showing_id:
+    labeling.add_skip(session, shown, viewer.id, reason, _words(comment))
+    if shown.slot.state == SlotState.LEASED and shown.slot.labeler_id == viewer.id:
         labeling.reopen_slot(session, shown.slot)
+    if shown.slot.comparison_id is not None:
+        labeling.release_twins(session, shown.slot, viewer.id)
 
 
 def progress(session: Session, viewer: Viewer) -> Progress:

@@ -204,7 +204,7 @@ def _advance(session: Session, active: Round) -> None:
 
 def succeed(session: Session, claim: Claim, words: str, result: dict[str, Any]) -> None:
     """The claimed run did what was asked; the round goes on. Raises StaleClaim."""
-    run = _hold_with_round(session, claim)
+    run = hold_with_round(session, claim)
     runs.end(session, run, RunState.SUCCEEDED, words=words, result=result)
     if run.round_id is not None:
         active = rounds.lock_project_rounds(session, run.project_id)
@@ -214,7 +214,7 @@ def succeed(session: Session, claim: Claim, words: str, result: dict[str, Any]) 
 
 def fail(session: Session, claim: Claim, problem: str, traceback: str) -> None:
     """The claimed run could not do what was asked; the round ends with it. Raises StaleClaim."""
-    run = _hold_with_round(session, claim)
+    run = hold_with_round(session, claim)
     runs.end(session, run, RunState.FAILED, words="Failed.", problem=problem, traceback=traceback)
     if run.round_id is not None:
         _stop_the_rest(session, run.round_id, "Not begun, because an earlier run failed.")
@@ -223,12 +223,15 @@ def fail(session: Session, claim: Claim, problem: str, traceback: str) -> None:
 
 def cancelled(session: Session, claim: Claim) -> None:
     """The claimed run stopped because it was asked to. Raises StaleClaim."""
-    run = _hold_with_round(session, claim)
+    run = hold_with_round(session, claim)
     runs.end(session, run, RunState.CANCELLED, words="Cancelled.")
 
 
-def _hold_with_round(session: Session, claim: Claim) -> Run:
-    # The round first, then its runs: everybody locks in this order.
+def hold_with_round(session: Session, claim: Claim) -> Run:
+    """The run's row, locked, while the claim is good. Raises StaleClaim.
+
+    The round is locked first, then its runs: everybody locks in this order.
+    """
     rounds.lock_project_rounds(session, claim.project_id)
     return protocol.hold(session, claim)
 

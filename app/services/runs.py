@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.domain.errors import Conflict, NotFound, StaleClaim
-from app.domain.words import RunState, Stage
+from app.domain.words import Queue, RunState, Stage
 from app.jobs import run_job
 from app.services.people import Viewer
 from app.services.projects import the_project
@@ -54,9 +54,18 @@ def queue(session: Session, run: Run) -> None:
     enqueue(session, run_job(Stage(run.stage), run.id))
 
 
-def claim(session: Session, run_id: int, worker: str, lease: timedelta) -> Claim | None:
-    """Take the run if it waits, or its holder went silent; None otherwise (delivered twice, cancelled, over)."""
-    run = runs.claim(session, run_id, worker, lease)
+def claim(session: Session, run_id: int, host: str, process: int, lease: timedelta) -> Claim | None:
+    """Take the run if it waits, or its holder went silent; None otherwise (delivered twice, cancelled, over).
+
+    A host trains one model at a time, because two would take each other's cores or memory: a second run that loads
+    models is left, and the reconciler rings for it again.
+    """
+    asked = runs.run(session, run_id)
+    if asked is not None and asked.queue == Queue.GPU:
+        runs.lock_host(session, host)
+        if runs.busy(session, host, but=run_id):
+            return None
+    run = runs.claim(session, run_id, f"{host}:{process}", lease)
     if run is None:
         return None
     return Claim(run.id, run.fence, Stage(run.stage), run.project_id, run.round_id, run.payload)

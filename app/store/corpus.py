@@ -207,3 +207,15 @@ def count_summaries(session: Session, policy_ids: list[int]) -> dict[int, int]:
         select(Summary.policy_id, func.count()).where(Summary.policy_id.in_(policy_ids)).group_by(literal_column("1"))
     )
     return {row[0]: row[1] for row in rows}
+
+
+def newest_summaries(session: Session, policy_id: int, limit: int) -> list[tuple[Summary, Document]]:
+    """What a policy wrote last, with what it is about."""
+    rows = session.execute(
+        select(Summary, Document)
+        .join(Document, Document.id == Summary.document_id)
+        .where(Summary.policy_id == policy_id)
+        .order_by(Summary.id.desc())
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in rows]

@@ -362,7 +362,14 @@ def claim(session: Session, project_id: int, labeler: Labeler, lasts: timedelta,
         return None
     showing = session.scalars(
         insert(Showing)
-        .values(slot_id=slot_id, labeler_id=labeler.id, swapped=func.random() < 0.5, page_version=page_version)
+        .values(
+            slot_id=slot_id,
+            labeler_id=labeler.id,
+            swapped=func.random() < 0.5,
+            page_version=page_version,
+            # Not now(): several claims of one transaction are held in the order in which they were made.
+            shown_at=func.clock_timestamp(),
+        )
         .returning(Showing.id)
     ).one()
     session.execute(
@@ -425,6 +432,37 @@ def newest_of(session: Session, comparison_id: int, labeler_id: int) -> Preferen
         .order_by(Preference.version.desc())
         .limit(1)
     )
+
+
+def lock_slot_to_fill(session: Session, shown: Shown, labeler_id: int, kind: LabelerKind) -> Slot | None:
+    """The slot that a first answer by this showing fills, locked; None when others fill them all (it is surplus).
+
+    The slot that was shown, while it is free or this labeler's; otherwise one of the same comparison that this labeler
+    holds, or that is free for them. Having answered they are given none of these again, so a slot that they could fill
+    and did not might wait for ever.
+    """
+    slot = shown.slot
+    if slot.state == SlotState.OPEN or (slot.state == SlotState.LEASED and slot.labeler_id == labeler_id):
+        return slot
+    others = session.scalars(
+        select(Slot)
+        .where(
+            Slot.comparison_id == slot.comparison_id,
+            Slot.id != slot.id,
+            or_(
+                and_(Slot.state == SlotState.LEASED, Slot.labeler_id == labeler_id),
+                and_(
+                    Slot.state == SlotState.OPEN,
+                    or_(Slot.for_kind.is_(None), Slot.for_kind == kind),
+                    or_(Slot.for_labeler_id.is_(None), Slot.for_labeler_id == labeler_id),
+                ),
+            ),
+        )
+        .order_by(Slot.state != SlotState.LEASED, Slot.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return others.one_or_none()
 
 
 def add_preference(session: Session, preference: Preference) -> None:
@@ -540,6 +578,51 @@ def adopt_batches(session: Session, project_id: int, round_id: int) -> None:
         .where(Batch.project_id == project_id, Batch.round_id.is_(None), sampled)
         .values(round_id=round_id)
         .execution_options(synchronize_session=False)
+    )
+
+
+@dataclass(frozen=True)
+class Unadopted:
+    """Sampled pairs that no round has taken yet, and the opinions on them."""
+
+    pairs: int
+    unfinished: int
+    done: int
+
+
+def unadopted(session: Session, project_id: int) -> Unadopted:
+    """What the next round would adopt."""
+    row = session.execute(
+        select(
+            func.count(Comparison.id.distinct()),
+            func.count(Slot.id).filter(Slot.state.in_(UNFINISHED)),
+            func.count(Slot.id).filter(Slot.state == SlotState.DONE),
+        )
+        .select_from(Comparison)
+        .join(Batch, Batch.id == Comparison.batch_id)
+        .outerjoin(Slot, Slot.comparison_id == Comparison.id)
+        .where(Batch.project_id == project_id, Batch.round_id.is_(None), Comparison.reason != "import")
+    ).one()
+    return Unadopted(row[0], row[1], row[2])
+
+
+def has_sampled_pairs(session: Session, project_id: int) -> bool:
+    """Whether pairs were ever put up here; imported comparisons do not count."""
+    sampled = select(Comparison.id).join(Batch, Batch.id == Comparison.batch_id)
+    return bool(
+        session.scalar(select(sampled.where(Batch.project_id == project_id, Comparison.reason != "import").exists()))
+    )
+
+
+def has_answers(session: Session, project_id: int) -> bool:
+    """Whether anybody has judged here; answers that came with imported comparisons do not count."""
+    given = (
+        select(Preference.id)
+        .join(Comparison, Comparison.id == Preference.comparison_id)
+        .join(Batch, Batch.id == Comparison.batch_id)
+    )
+    return bool(
+        session.scalar(select(given.where(Batch.project_id == project_id, Comparison.reason != "import").exists()))
     )
 
 
@@ -723,8 +806,8 @@ def last_preference(session: Session) -> int:
     return session.scalar(select(func.coalesce(func.max(Preference.id), 0))) or 0
 
 
-def answers_today(session: Session) -> int:
-    """Comparisons answered by people since midnight UTC."""
+def answers_today(session: Session, kind: LabelerKind = LabelerKind.HUMAN) -> int:
+    """Comparisons answered by this kind of labeler since midnight UTC; imported ones do not count."""
     found = session.scalar(
         select(func.count())
         .select_from(Preference)
@@ -732,6 +815,7 @@ def answers_today(session: Session) -> int:
         .where(
             Preference.version == 1,
             Preference.created_at >= func.date_trunc("day", func.now()),
+            Labeler.kind == kind,
             ~Labeler.name.startswith("import:", autoescape=True),
         )
     )

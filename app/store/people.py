@@ -84,6 +84,23 @@ def people(session: Session) -> list[Person]:
     return [Person(row[0], row[1], row[2], row[3]) for row in rows]
 
 
+def has_labelers(session: Session) -> bool:
+    """Whether anybody may judge: an active labeler, invited or signed in."""
+    return bool(
+        session.scalar(
+            select(
+                select(Labeler.id)
+                .where(
+                    Labeler.role == Role.LABELER,
+                    Labeler.deactivated_at.is_(None),
+                    ~Labeler.name.startswith("import:", autoescape=True),
+                )
+                .exists()
+            )
+        )
+    )
+
+
 def set_password(session: Session, labeler_id: int, password_hash: str) -> None:
     """Replace the stored hash."""
     session.execute(update(Labeler).where(Labeler.id == labeler_id).values(password_hash=password_hash))

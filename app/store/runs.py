@@ -6,15 +6,15 @@ what a stage does or what follows it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.domain.words import QUEUE_OF, UNFINISHED, RunState, Stage
+from app.domain.words import QUEUE_OF, UNFINISHED, Queue, RunState, Stage
 from app.store.session import Session
-from app.store.tables import Export, Labeler, MetricPoint, Run
+from app.store.tables import Export, Labeler, MetricPoint, Round, Run
 
 
 def add_run(
@@ -97,6 +97,28 @@ def claim(session: Session, run_id: int, worker: str, lease: timedelta) -> Run |
         )
         .returning(Run)
         .execution_options(synchronize_session=False, populate_existing=True)
+    )
+
+
+def lock_host(session: Session, host: str) -> None:
+    """One claim at a time per host, until the transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(4172002, func.hashtext(host))))
+
+
+def busy(session: Session, host: str, but: int) -> bool:
+    """Whether a process of this host holds another run that loads models."""
+    return bool(
+        session.scalar(
+            select(
+                exists().where(
+                    Run.queue == Queue.GPU,
+                    Run.state == RunState.RUNNING,
+                    Run.lease_expires_at > func.now(),
+                    Run.worker.startswith(f"{host}:", autoescape=True),
+                    Run.id != but,
+                )
+            )
+        )
     )
 
 
@@ -273,3 +295,39 @@ def add_export(session: Session, row: Export) -> None:
     """A file that was written whole."""
     session.add(row)
     session.flush()
+
+
+def clock(session: Session) -> datetime:
+    """The database's time at the start of this transaction: the time that `points_since` compares with."""
+    return session.scalars(select(func.now())).one()
+
+
+def points_since(session: Session, run_ids: Sequence[int], since: datetime) -> list[MetricPoint]:
+    """Metric values of these runs that were written (or written anew) after `since`, in the order they were written."""
+    return list(
+        session.scalars(
+            select(MetricPoint)
+            .where(MetricPoint.run_id.in_(run_ids), MetricPoint.at > since)
+            .order_by(MetricPoint.at, MetricPoint.run_id, MetricPoint.name, MetricPoint.step)
+        )
+    )
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A run that failed, and the round it belonged to, if any."""
+
+    run: Run
+    round_number: int | None
+
+
+def failed(session: Session, project_id: int, limit: int) -> list[FailedRun]:
+    """Runs that failed, the newest end first."""
+    rows = session.execute(
+        select(Run, Round.number)
+        .outerjoin(Round, Round.id == Run.round_id)
+        .where(Run.project_id == project_id, Run.state == RunState.FAILED)
+        .order_by(Run.ended_at.desc(), Run.id.desc())
+        .limit(limit)
+    )
+    return [FailedRun(row[0], row[1]) for row in rows]

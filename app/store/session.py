@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError as DatabaseUnreachable
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import Job
@@ -15,7 +16,7 @@ from app.jobs import Job
 Send = Callable[[Job], None]
 Sessions = sessionmaker[Session]
 
-__all__ = ["Engine", "Send", "Session", "Sessions", "connect", "enqueue", "unit_of_work"]
+__all__ = ["DatabaseUnreachable", "Engine", "Send", "Session", "Sessions", "connect", "enqueue", "unit_of_work"]
 
 
 def connect(url: str, pool: int = 5) -> Sessions:

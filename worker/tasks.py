@@ -1,0 +1,163 @@
+"""The entry points of a worker: claim the row, run the stage, end the row. Names and queues come from app.jobs.
+
+Knows that a message is only a doorbell (invariant 5): delivered twice, late, or after a cancel, it does nothing wrong.
+Heavy imports happen inside the task, in a child process of its own, so that the parent never loads torch and a GPU's
+memory comes back by itself.
+"""
+
+import contextlib
+import errno
+import importlib
+import os
+import platform
+import socket
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from threading import Event
+from typing import Any
+
+import structlog
+
+from app.domain.errors import Refusal, StaleClaim
+from app.domain.words import QUEUE_OF, Queue, Stage
+from app.queue import celery_client, sender
+from app.services import rounds, runs
+from app.services.runs import Claim
+from app.settings import Settings
+from app.store.session import DatabaseUnreachable, Send, Session, Sessions, connect, unit_of_work
+
+MODULES = {
+    Stage.IMPORT: "imports",
+    Stage.EXPORT: "export",
+    Stage.SFT: "sft",
+    Stage.SAMPLE: "sample",
+    Stage.REWARD: "reward",
+    Stage.PPO: "ppo",
+    Stage.EVALUATE: "evaluate",
+}
+END_TRIES = 30
+
+log = structlog.get_logger()
+
+
+def reconcile() -> None:
+    """Ring for runs that wait or went silent, and look at rounds that wait for people. Safe to run at any time."""
+    sessions, send = _connected(Settings())
+    with unit_of_work(sessions, send) as session:
+        runs.ring(session)
+        rounds.look_around(session)
+
+
+def execute(run_id: int) -> None:
+    """Run the stage of this row, if it is there to be claimed."""
+    settings = Settings()
+    sessions, send = _connected(settings)
+    lease = timedelta(seconds=settings.run_lease_seconds)
+    with unit_of_work(sessions, send) as session:
+        claim = runs.claim(session, run_id, socket.gethostname(), os.getpid(), lease)
+    if claim is None:
+        log.info("nothing_to_claim", run=run_id)
+        return
+    log.info("run_claimed", run=run_id, stage=claim.stage.value, fence=claim.fence)
+    _carry_out(claim, settings, sessions, send, lease)
+
+
+def _connected(settings: Settings) -> tuple[Sessions, Send]:
+    if settings.database_url is None or settings.broker_url is None:
+        raise RuntimeError("Set HONE_DATABASE_URL and HONE_BROKER_URL, or start everything with `hone run`.")
+    return connect(settings.database_url, pool=3), sender(celery_client(settings.broker_url))
+
+
+def _carry_out(claim: Claim, settings: Settings, sessions: Sessions, send: Send, lease: timedelta) -> None:
+    from worker.artifacts import Artifacts
+    from worker.progress import RunSink
+    from worker.stages.task import Task
+    from worker.training.metrics import Cancelled
+
+    artifacts = Artifacts(settings.artifacts)
+    sink = RunSink(sessions, send, claim, lease)
+    task = Task(claim, settings, artifacts, sink, sessions, send)
+    try:
+        with sink.alive():
+            _note_conditions(task)
+            outcome = importlib.import_module(f"worker.stages.{MODULES[claim.stage]}").run(task)
+            sink.flush()
+            _end(sessions, send, lambda session: _succeed(session, claim, outcome))
+    except StaleClaim:
+        log.warning("claim_lost", run=claim.run_id, fence=claim.fence)
+        artifacts.forget(claim)
+    except Cancelled as why:
+        artifacts.forget(claim)
+        log.info("run_stopped", run=claim.run_id, why=str(why))
+        with contextlib.suppress(StaleClaim):
+            _end(sessions, send, lambda session: rounds.cancelled(session, claim))
+    except Exception as error:  # noqa: BLE001  whatever it was, a failed task leaves a failed run with words in it
+        artifacts.forget(claim)
+        problem, text = _in_words(error), "".join(traceback.format_exception(error))
+        log.error("run_failed", run=claim.run_id, stage=claim.stage.value, problem=problem)
+        with contextlib.suppress(StaleClaim):
+            _end(sessions, send, lambda session: rounds.fail(session, claim, problem, text))
+
+
+def _succeed(session: Session, claim: Claim, outcome: Any) -> None:
+    rounds.hold_with_round(session, claim)
+    outcome.record(session)
+    rounds.succeed(session, claim, outcome.words, outcome.result)
+
+
+def _end(sessions: Sessions, send: Send, write: Callable[[Session], None]) -> None:
+    """Write a run's end, waiting for a database that is away: hours of training do not fall to its restart."""
+    for pause in [*range(1, END_TRIES), None]:
+        try:
+            with unit_of_work(sessions, send) as session:
+                write(session)
+                return
+        except DatabaseUnreachable:
+            if pause is None:
+                raise
+            Event().wait(min(pause, 10))
+
+
+def _note_conditions(task: Any) -> None:
+    """Fix the threads, and write down what is in force."""
+    conditions: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
+    if QUEUE_OF[task.claim.stage] is Queue.GPU:
+        import torch
+        import transformers
+
+        from worker.training import devices
+
+        torch.set_num_threads(task.settings.threads or os.cpu_count() or 1)
+        device = devices.best()
+        conditions |= {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+        }
+    with task.work() as session:
+        runs.note_conditions(session, task.claim, conditions)
+
+
+def _in_words(error: Exception) -> str:
+    """What happened, what is safe, what to do."""
+    from app.domain.prompts import PromptTooLong
+    from worker.artifacts import DiskFull
+    from worker.stages.task import CannotRun
+
+    if isinstance(error, Refusal):
+        return f"{error.what} {error.what_to_do}".strip()
+    if isinstance(error, CannotRun | DiskFull | PromptTooLong):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            "The worker ran out of memory. What was judged and every earlier checkpoint is safe. Lower micro_batch "
+            "(it changes memory only), or max_query_tokens, in the recipe and run it again."
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full. What was judged and every earlier checkpoint is safe. Make room and run it again."
+    return (
+        f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'}. What was judged and every earlier "
+        "checkpoint is safe; nothing of this run counts. The traceback says where it happened."
+    )
