@@ -14,7 +14,21 @@ from starlette.types import Scope
 from app.queue import celery_client, sender
 from app.settings import Settings
 from app.store.session import Send, Sessions, connect
-from app.web import accounts, batches, documents, errors, exports, health, labeling, overview, people, policies, rounds
+from app.web import (
+    accounts,
+    batches,
+    documents,
+    errors,
+    exports,
+    health,
+    labeling,
+    overview,
+    people,
+    policies,
+    recipes,
+    rounds,
+    runs,
+)
 from app.web.rendering import STATIC, environment, page_version
 from app.web.security import Headed, SameSite
 
@@ -22,12 +36,15 @@ UPLOAD_PATHS = ("/documents/import",)
 
 
 class _Static(StaticFiles):
-    """Files whose address changes with their content: caches may keep them."""
+    """Files that caches may keep for ever where the address changes with the content, and ask about elsewhere.
+
+    A module that imports another by name cannot carry its fingerprint; a cache that did not ask would mix releases.
+    """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        if scope["query_string"].startswith(b"v="):
-            response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        fingerprinted = scope["query_string"].startswith(b"v=")
+        response.headers["cache-control"] = "public, max-age=31536000, immutable" if fingerprinted else "no-cache"
         return response
 
 
@@ -45,7 +62,20 @@ def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
     app.state.send = send
     app.state.jinja = environment()
     errors.install(app)
-    for room in (accounts, overview, labeling, documents, batches, rounds, policies, exports, people, health):
+    for room in (
+        accounts,
+        overview,
+        labeling,
+        documents,
+        batches,
+        rounds,
+        recipes,
+        runs,
+        policies,
+        exports,
+        people,
+        health,
+    ):
         app.include_router(room.router)
     app.mount("/static", _Static(directory=STATIC), name="static")
     app.add_middleware(
@@ -53,6 +83,7 @@ def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
         public_url=settings.public_url,
         upload_bytes=settings.upload_megabytes * 1_000_000,
         upload_paths=UPLOAD_PATHS,
+        refuse=errors.answer,
     )
     app.add_middleware(Headed)
     return app

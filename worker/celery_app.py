@@ -7,6 +7,7 @@ import os
 
 from celery import Celery
 from celery.signals import worker_ready
+from kombu.entity import Exchange
 from kombu.entity import Queue as BrokerQueue
 
 from app.domain.words import Queue
@@ -25,7 +26,7 @@ def build(broker_url: str) -> Celery:
         worker_pool="prefork",
         worker_max_tasks_per_child=1,
         worker_prefetch_multiplier=1,
-        task_queues=[BrokerQueue(queue.value) for queue in Queue],
+        task_queues=[BrokerQueue(each.value, Exchange(each.value), each.value) for each in Queue],
         task_default_queue=Queue.CPU.value,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

@@ -1,0 +1,105 @@
+"""The whole loop without a person: import, invite, launch rounds, watch them, and the table of what came out.
+
+Knows the order of things and the keys of a round's results. Says what it does through a callable; prints nothing.
+"""
+
+import gzip
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from app.domain.recipes import Recipe
+from app.simulation.client import Client
+from app.simulation.errors import TourFailed
+from app.simulation.labelers import SimulatedLabeler, at_work
+
+LABELERS = 3
+LOOK_SECONDS = 0.5
+LONGEST_POST = 1800
+HELD_OUT_EVERY = 4
+
+Say = Callable[[str], None]
+
+
+def choose_documents(source: Path, target: Path, most: int) -> int:
+    """Write up to `most` posts of a TL;DR file to `target`, by a hash of their ids; gives how many.
+
+    Posts of up to LONGEST_POST characters with a reference of 60 to 260; every HELD_OUT_EVERY-th becomes a validation
+    document, because a few dozen posts split by chance would leave next to none.
+    """
+    opened = gzip.open if source.suffix == ".gz" else open
+    with opened(source, "rt", encoding="utf-8") as lines:
+        posts = [json.loads(line) for line in lines if line.strip()]
+    fitting = [
+        post
+        for post in posts
+        if len(post.get("post", "")) <= LONGEST_POST and 60 <= len(post.get("summary") or "") <= 260
+    ]
+    fitting.sort(key=lambda post: sha256(str(post["id"]).encode()).digest())
+    with target.open("w", encoding="utf-8") as out:
+        for number, post in enumerate(fitting[:most]):
+            kept = {name: post[name] for name in ("id", "subreddit", "title", "post", "summary") if name in post}
+            kept["split"] = "valid" if number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else "train"
+            out.write(json.dumps(kept) + "\n")
+    return min(most, len(fitting))
+
+
+@dataclass(frozen=True)
+class Tour:
+    """A finished tour: the rounds as the server tells them."""
+
+    rounds: list[dict[str, Any]]
+
+
+def take(address: str, admin_link: str, documents: Path, recipe: Recipe, rounds: int, say: Say) -> Tour:
+    """Go round the loop `rounds` times. Raises TourFailed with the words of the run that failed, or Refused."""
+    admin = Client.by_link(address, admin_link)
+    say("signed in as the first admin")
+    _finished_run(admin, admin.upload(documents), say)
+    recipe_id = admin.post("/api/recipes", recipe.to_dict())["id"]
+    labelers = []
+    for number in range(1, LABELERS + 1):
+        invited = admin.post("/api/people", {"name": f"simulated {number}", "role": "labeler", "kind": "simulated"})
+        labelers.append(SimulatedLabeler(Client.by_link(address, invited["link"]), seed=number))
+    say(f"{LABELERS} simulated labelers are at their desks")
+    with at_work(labelers):
+        told = [_round(admin, recipe_id, say) for _ in range(rounds)]
+    say(f"simulated labelers gave {sum(each.answered for each in labelers)} answers")
+    return Tour(told)
+
+
+def _finished_run(admin: Client, run_id: int, say: Say) -> None:
+    words = ""
+    while True:
+        run = admin.get(f"/api/runs/{run_id}")
+        if run["words"] != words:
+            words = run["words"]
+            say(words)
+        if run["state"] == "succeeded":
+            return
+        if run["state"] in ("failed", "cancelled"):
+            raise TourFailed(run["problem"] or run["words"])
+        threading.Event().wait(LOOK_SECONDS)
+
+
+def _round(admin: Client, recipe_id: int, say: Say) -> dict[str, Any]:
+    number = admin.post("/api/rounds", {"recipe": recipe_id, "with_simulated": True})["number"]
+    told = ""
+    while True:
+        seen: dict[str, Any] = admin.get(f"/api/rounds/{number}")
+        now = next((run for run in seen["runs"] if run["state"] in ("running", "waiting", "queued")), None)
+        if now is not None:
+            words = f"round {number}, {now['stage']}: {now['words'] or now['state']}"
+            if words != told:
+                told = words
+                say(words)
+        if seen["state"] == "succeeded":
+            return seen
+        if seen["state"] in ("failed", "cancelled"):
+            failed = next((run for run in seen["runs"] if run["problem"]), None)
+            raise TourFailed(f"Round {number}: {failed['problem'] if failed else seen['state']}")
+        threading.Event().wait(LOOK_SECONDS)

@@ -1,0 +1,60 @@
+/** Questions to Hone's own server, and what each way of failing means for an answer that has to arrive. */
+
+const PATIENCE = 15_000;
+const ASK_AGAIN = new Set([408, 425, 429]);
+
+/**
+ * `unreachable`: nobody knows whether it arrived, send it again with the same key.
+ * `signed-out`: it waits for the labeler. `refused`: sending it again will not help by itself.
+ * @typedef {"unreachable" | "signed-out" | "refused"} Trouble
+ */
+
+export class ApiError extends Error {
+  /**
+   * @param {Trouble} trouble
+   * @param {string} message
+   * @param {string} whatToDo
+   */
+  constructor(trouble, message, whatToDo) {
+    super(message);
+    this.trouble = trouble;
+    this.whatToDo = whatToDo;
+  }
+}
+
+/**
+ * @callback Post
+ * @param {string} path
+ * @param {object} body
+ * @returns {Promise<any>} the JSON of a 2xx; anything else throws an ApiError
+ */
+
+/** @type {Post} */
+export async function post(path, body) {
+  let response;
+  let answer = null;
+  try {
+    response = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: "application/json" },
+      body: JSON.stringify(body),
+      // A proxy that lost its session redirects to its own sign-in page: that must not pass for an answer.
+      redirect: "manual",
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+    answer = await response.json().catch(() => null);
+  } catch {
+    throw new ApiError("unreachable", "The server cannot be reached.", "This page goes on trying by itself.");
+  }
+  // A captive portal answers 200 with a page of its own; only our JSON counts.
+  if (response.ok && answer !== null) return answer;
+  if (response.status === 401 || response.type === "opaqueredirect") {
+    throw new ApiError("signed-out", "You are signed out.", "Sign in again; what you answered is kept in this browser.");
+  }
+  const again = response.ok || response.status >= 500 || ASK_AGAIN.has(response.status);
+  throw new ApiError(
+    again ? "unreachable" : "refused",
+    answer?.error ?? `The server answered ${response.status}.`,
+    answer?.what_to_do ?? (again ? "This page goes on trying by itself." : "Tell an admin what you were doing."),
+  );
+}
