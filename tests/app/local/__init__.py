@@ -1,0 +1,1 @@
+"""The embedded servers and child processes, real: started, shared, killed and found again."""
