@@ -15,11 +15,11 @@ SLACK = 8
 """How far a token count may fall when text is added. Byte-pair merges make it fall by a few at the end of a word."""
 
 
-class InvalidTemplate(ValueError):  # noqa: N818 - a business refusal, named like the others
+class InvalidTemplate(ValueError):
     """A prompt template that cannot be used; the message says what stands in it and what is allowed."""
 
 
-class PromptTooLong(ValueError):  # noqa: N818 - a business refusal, named like the others
+class PromptTooLong(ValueError):
     """A prompt over the limit even without its post: only a shorter title or a higher limit helps."""
 
 

@@ -21,7 +21,7 @@ SftWhen = Literal["first", "always"]
 StartFrom = Literal["sft", "current"]
 
 
-class InvalidRecipe(ValueError):  # noqa: N818 - a business refusal, named like the others
+class InvalidRecipe(ValueError):
     """A recipe that cannot be run. The message names the field, its value and what is allowed."""
 
 
@@ -48,7 +48,7 @@ class About:
             for limit, words in (
                 (self.low, f"at least {self.low:g}" if self.low is not None else ""),
                 (self.above, f"above {self.above:g}" if self.above is not None else ""),
-                (self.high, f"at most {self.high:g}" if self.high is not None else ""),
+                (self.high, f"at most {self.high:.10g}" if self.high is not None else ""),
             )
             if limit is not None
         ]

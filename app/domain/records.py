@@ -7,10 +7,15 @@ Source: paper.md 2.6 (openai/summarize-from-feedback README).
 import json
 from dataclasses import dataclass, field
 from hashlib import sha256
+from math import isfinite
 from typing import Any, cast
 from uuid import UUID, uuid5
 
 _NAMESPACE = UUID("6f1f6a1c-9d0b-5f6e-8a57-20090132500a")
+# Names stand in unique indexes, where PostgreSQL holds 2,704 bytes; a worker becomes the name of an account.
+LONGEST_NAME = 500
+LONGEST_WORKER = 100
+DEEPEST = 50
 
 
 class BadRecord(ValueError):
@@ -64,7 +69,9 @@ def _object(line: int, text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise BadRecord(line, "record", f"not JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
-        raise BadRecord(line, "record", "not JSON: nested too deep") from error
+        raise BadRecord(line, "record", "nested too deep") from error
+    except ValueError as error:
+        raise BadRecord(line, "record", "holds a number of more digits than can be read") from error
     if not isinstance(value, dict):
         raise BadRecord(line, "record", f"expected an object, found {_kind(value)}")
     return cast(dict[str, Any], value)
@@ -75,7 +82,16 @@ def _kind(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def _text(line: int, holder: dict[str, Any], name: str, path: str, *, needed: bool) -> str:
+def _text(
+    line: int,
+    holder: dict[str, Any],
+    name: str,
+    path: str,
+    *,
+    needed: bool,
+    blank: bool = False,
+    longest: int | None = None,
+) -> str:
     value = holder.get(name)
     if value is None:
         if needed:
@@ -83,13 +99,50 @@ def _text(line: int, holder: dict[str, Any], name: str, path: str, *, needed: bo
         return ""
     if not isinstance(value, str):
         raise BadRecord(line, path, f"expected text, found {_kind(value)}")
-    if "\0" in value:
-        raise BadRecord(line, path, "holds a NUL character, which PostgreSQL cannot store")
-    if any("\ud800" <= sign <= "\udfff" for sign in value):
-        raise BadRecord(line, path, "holds half a surrogate pair, which is not Unicode text")
-    if needed and not value.strip():
+    if trouble := _not_text(value):
+        raise BadRecord(line, path, trouble)
+    if needed and not blank and not value.strip():
         raise BadRecord(line, path, "empty")
+    if longest is not None and len(value) > longest:
+        raise BadRecord(line, path, f"longer than {longest} signs")
     return value
+
+
+def _not_text(value: str) -> str | None:
+    if "\0" in value:
+        return "holds a NUL character, which PostgreSQL cannot store"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "holds half a surrogate pair, which is not Unicode text"
+    return None
+
+
+def _storable(line: int, name: str, value: object) -> None:
+    """Refuse a field that is kept as it is but that PostgreSQL cannot hold as JSON."""
+    todo: list[tuple[str, object, int]] = [(_shown(name), value, 0)]
+    if trouble := _not_text(name):
+        raise BadRecord(line, _shown(name), f"its name {trouble}")
+    while todo:
+        path, value, depth = todo.pop()
+        if depth > DEEPEST:
+            raise BadRecord(line, _shown(name), "nested too deep")
+        if isinstance(value, str) and (trouble := _not_text(value)):
+            raise BadRecord(line, path, trouble)
+        if isinstance(value, float) and not isfinite(value):
+            raise BadRecord(line, path, "is not a finite number")
+        if isinstance(value, list):
+            todo.extend((f"{path}[{index}]", inner, depth + 1) for index, inner in enumerate(value))
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                if trouble := _not_text(key):
+                    raise BadRecord(line, f"{path}.{_shown(key)}", f"its name {trouble}")
+                todo.append((f"{path}.{_shown(key)}", inner, depth + 1))
+
+
+def _shown(name: str) -> str:
+    """A name out of a file, fit to be shown and stored."""
+    return (name if name.isprintable() else json.dumps(name))[:40]
 
 
 def source_id_of(title: str, post: str) -> str:
@@ -103,8 +156,11 @@ def read_post(line: int, text: str) -> PostRecord:
     post = _text(line, record, "post", "post", needed=True).strip()
     title = _text(line, record, "title", "title", needed=False).strip()
     summary = _text(line, record, "summary", "summary", needed=False).strip()
-    source_id = _text(line, record, "id", "id", needed=False).strip()
+    source_id = _text(line, record, "id", "id", needed=False, longest=LONGEST_NAME).strip()
     known = ("id", "subreddit", "title", "post", "summary", "split")
+    info = {name: value for name, value in record.items() if name not in known}
+    for name, value in info.items():
+        _storable(line, name, value)
     return PostRecord(
         line=line,
         source_id=source_id or source_id_of(title, post),
@@ -113,7 +169,7 @@ def read_post(line: int, text: str) -> PostRecord:
         post=post,
         summary=summary or None,
         split=_text(line, record, "split", "split", needed=False).strip() or None,
-        info={name: value for name, value in record.items() if name not in known},
+        info=info,
     )
 
 
@@ -126,7 +182,7 @@ def read_comparison(line: int, text: str) -> ComparisonRecord:
     article = "post" if "post" in info else "article"
     post = _text(line, info, article, f"info.{article}", needed=True)
     title = _text(line, info, "title", "info.title", needed=False)
-    source_id = _text(line, info, "id", "info.id", needed=False)
+    source_id = _text(line, info, "id", "info.id", needed=False, longest=LONGEST_NAME)
     community = _text(line, info, "subreddit", "info.subreddit", needed=False)
     if not community:
         community = _text(line, info, "site", "info.site", needed=False)
@@ -140,8 +196,9 @@ def read_comparison(line: int, text: str) -> ComparisonRecord:
             raise BadRecord(line, f"summaries[{index}]", f"expected an object, found {_kind(side)}")
         summaries.append(
             SummaryRecord(
-                text=_text(line, side, "text", f"summaries[{index}].text", needed=True),
-                policy=_text(line, side, "policy", f"summaries[{index}].policy", needed=True),
+                # Some policies wrote nothing, and people judged that too (batch0_cnndm).
+                text=_text(line, side, "text", f"summaries[{index}].text", needed=True, blank=True),
+                policy=_text(line, side, "policy", f"summaries[{index}].policy", needed=True, longest=LONGEST_NAME),
                 note=_text(line, side, "note", f"summaries[{index}].note", needed=False) or None,
             )
         )
@@ -179,10 +236,17 @@ def read_comparison(line: int, text: str) -> ComparisonRecord:
         summaries=(summaries[0], summaries[1]),
         value=value,
         confidence_given=confidence is not None,
-        worker=_text(line, record, "worker", "worker", needed=True),
-        batch=_text(line, record, "batch", "batch", needed=True),
-        key=uuid5(_NAMESPACE, json.dumps(record, sort_keys=True, ensure_ascii=False)),
+        worker=_text(line, record, "worker", "worker", needed=True, longest=LONGEST_WORKER),
+        batch=_text(line, record, "batch", "batch", needed=True, longest=LONGEST_NAME),
+        key=_key(line, record),
     )
+
+
+def _key(line: int, record: dict[str, Any]) -> UUID:
+    try:
+        return uuid5(_NAMESPACE, json.dumps(record, sort_keys=True))
+    except RecursionError as error:
+        raise BadRecord(line, "record", "nested too deep") from error
 
 
 def write_comparison(

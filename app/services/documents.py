@@ -40,7 +40,7 @@ def one(session: Session, document_id: int) -> tuple[Document, list[tuple[Summar
 def check_form(form: str) -> None:
     """Raise Invalid for a file form that Hone cannot read."""
     if form not in FORMS:
-        raise Invalid("Say what the file holds.", f"Choose {' or '.join(FORMS)}.", "holds")
+        raise Invalid("Say what the file holds.", f"Choose {' or '.join(FORMS)}.", "form")
 
 
 def ask_import(session: Session, viewer: Viewer, *, form: str, path: str, name: str, stop: bool) -> int:

@@ -76,10 +76,11 @@ class Report:
         return f"{self.read} lines read: {', '.join(parts)}."
 
 
-def lines(source: IO[bytes]) -> Iterator[tuple[int, str]]:
+def lines(source: IO[bytes]) -> Iterator[tuple[int, str | BadRecord]]:
     """Numbered, non-empty lines of a plain or gzip stream, read piece by piece.
 
-    Raises BadRecord for a line that is not UTF-8 or longer than LONGEST_LINE, and Invalid for a broken gzip stream.
+    What is wrong with a line that is not UTF-8 or longer than LONGEST_LINE comes in its place, so that those after it
+    can still be read. Raises Invalid for a broken gzip stream.
     """
     head = source.read(2)
     source.seek(-len(head), 1)
@@ -89,11 +90,15 @@ def lines(source: IO[bytes]) -> Iterator[tuple[int, str]]:
         while raw := stream.readline(LONGEST_LINE):
             number += 1
             if len(raw) == LONGEST_LINE and not raw.endswith(b"\n"):
-                raise BadRecord(number, "record", f"longer than {LONGEST_LINE} bytes")
+                while raw and not raw.endswith(b"\n"):
+                    raw = stream.readline(LONGEST_LINE)
+                yield number, BadRecord(number, "record", f"longer than {LONGEST_LINE} bytes")
+                continue
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise BadRecord(number, "record", f"not UTF-8 at byte {error.start}") from error
+                yield number, BadRecord(number, "record", f"not UTF-8 at byte {error.start}")
+                continue
             if text.strip():
                 yield number, text
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -118,29 +123,28 @@ def chunks(source: IO[bytes], form: Form[R], report: Report, *, stop: bool) -> I
     Raises Invalid at the first bad line when `stop`, after the chunk before it was given out.
     """
     chunk: list[R] = []
-    numbered = lines(source)
-    while True:
-        try:
-            item = next(numbered, None)
-            if item is None:
-                break
+    try:
+        for number, text in lines(source):
             report.read += 1
-            chunk.append(form.read(*item))
-        except BadRecord as error:
-            if error.field == "record" and "longer than" in error.why:
-                stop = True
-            report.bad += 1
-            report.problem(str(error))
-            if stop:
-                if chunk:
-                    yield chunk
-                raise Invalid(
-                    f"The import stopped at {error}. What came before is imported.",
-                    "Mend the line and import the file again: what is there already is not added twice.",
-                ) from error
-        if len(chunk) == CHUNK:
+            try:
+                if isinstance(text, BadRecord):
+                    raise text
+                chunk.append(form.read(number, text))
+            except BadRecord as error:
+                report.bad += 1
+                report.problem(str(error))
+                if stop:
+                    raise Invalid(
+                        f"The import stopped at {error}. What came before is imported.",
+                        "Mend the line and import the file again: what is there already is not added twice.",
+                    ) from error
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    except Invalid:
+        if chunk:
             yield chunk
-            chunk = []
+        raise
     if chunk:
         yield chunk
 
@@ -297,3 +301,8 @@ def _workers(session: Session, names: set[str]) -> dict[str, int]:
 DOCUMENTS = Form("documents", read_post, add_posts)
 COMPARISONS = Form("comparisons", read_comparison, add_comparisons)
 FORMS: dict[str, Form[PostRecord] | Form[ComparisonRecord]] = {"documents": DOCUMENTS, "comparisons": COMPARISONS}
+
+
+def documents_there(session: Session) -> dict[Split, int]:
+    """How many documents are in each split."""
+    return corpus.counts_by_split(session, the_project(session).id)

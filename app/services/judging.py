@@ -17,7 +17,7 @@ from app.services.projects import the_project
 from app.store import labeling, people
 from app.store.labeling import Lease
 from app.store.session import Session
-from app.store.tables import Preference, Slot
+from app.store.tables import Preference
 
 MOST_AHEAD = 3
 LONGEST_WORDS = 4000

@@ -52,7 +52,8 @@ def viewer_of_api_token(session: Session, token: str) -> Viewer | None:
 
 def sign_in(session: Session, name: str, password: str, agent: str) -> str:
     """A fresh session token for the right name and password. Raises NotSignedIn, with one sentence for every cause."""
-    labeler = people.labeler_by_name(session, name)
+    # Invisible signs are in no name, and the database takes no NUL.
+    labeler = people.labeler_by_name(session, name) if name.isprintable() else None
     right = verify_password(password, None if labeler is None else labeler.password_hash)
     if labeler is None or not right or labeler.deactivated_at is not None:
         raise NotSignedIn(
@@ -130,11 +131,16 @@ def reset(session: Session, actor: Viewer, labeler_id: int) -> tuple[str, str]:
 
 def deactivate(session: Session, actor: Viewer, labeler_id: int) -> str:
     """Keep an account out; its answers stay. Its leases go back to the queue when they run out. Gives the name."""
-    labeler = _found(session, labeler_id)
-    if labeler.id == actor.id:
+    if labeler_id == actor.id:
         raise Conflict("You cannot deactivate your own account.", "Ask another admin.")
+    # Both accounts are locked, in one order, so that two admins cannot put each other out and leave nobody inside.
+    found = {each: _found(session, each) for each in sorted({actor.id, labeler_id})}
+    if found[actor.id].deactivated_at is not None:
+        raise NotSignedIn("Your account was deactivated meanwhile.", "Ask another admin.")
+    labeler = found[labeler_id]
     people.set_active(session, labeler.id, False)
     people.end_sign_ins(session, labeler.id)
+    people.end_tokens_and_links(session, labeler.id)
     people.audit(session, actor.id, "deactivated", "labeler", labeler.id)
     return labeler.name
 
@@ -192,8 +198,8 @@ def change_password(session: Session, viewer: Viewer, old: str, new: str, token:
 def make_api_token(session: Session, viewer: Viewer, name: str) -> str:
     """A new API token of the viewer; shown once, only its hash is kept."""
     name = name.strip()
-    if not 1 <= len(name) <= 80:
-        raise Invalid("A token needs a name of 1 to 80 characters.", "Say what will use it.", "name")
+    if not 1 <= len(name) <= 80 or not name.isprintable():
+        raise Invalid("A token needs a name of 1 to 80 visible characters.", "Say what will use it.", "name")
     token = "hone_" + new_token()
     row = people.add_token(session, viewer.id, name, token[:10], token_hash(token))
     people.audit(session, viewer.id, "made api token", "api_token", row.id)

@@ -28,9 +28,8 @@ MOST_PAIRS = 100_000
 
 def ensure_recipes(session: Session, project_id: int) -> None:
     """The named recipes as rows; a changed default becomes a new version, so that past rounds keep theirs."""
-    there = {row.name: row for row in rounds.recipes(session, project_id)}
     for name, recipe in NAMED.items():
-        if name not in there or there[name].digest != recipe.digest():
+        if not rounds.has_recipe(session, project_id, name, recipe.digest()):
             rounds.add_recipe(session, project_id, name, recipe.to_dict(), recipe.digest(), None)
 
 
@@ -62,6 +61,7 @@ def launch(session: Session, viewer: Viewer, recipe_id: int, *, with_simulated: 
     """
     project = the_project(session)
     row, chosen = recipe(session, recipe_id)
+    rounds.lock_launch(session, project.id)
     active = rounds.lock_project_rounds(session, project.id)
     if active is not None:
         raise Conflict(f"Round {active.number} is still going on.", "Wait for its end, or cancel it.")
@@ -146,7 +146,8 @@ def opinion_given(session: Session, batch_id: int) -> None:
     """Called with every answer: when it was the last one its round waited for, the round goes on."""
     round_id = labeling.round_waiting_for(session, batch_id)
     if round_id is not None:
-        _look_at_labeling(session, round_id)
+        # The answer has its slot locked, and who ends the labeling locks the round first: waiting could be for ever.
+        _look_at_labeling(session, round_id, wait=False)
 
 
 def look_around(session: Session) -> int:
@@ -154,17 +155,17 @@ def look_around(session: Session) -> int:
     waiting = runs.waiting_runs(session)
     for run in waiting:
         if run.round_id is not None:
-            _look_at_labeling(session, run.round_id)
+            _look_at_labeling(session, run.round_id, wait=True)
     return len(waiting)
 
 
-def _look_at_labeling(session: Session, round_id: int) -> None:
+def _look_at_labeling(session: Session, round_id: int, *, wait: bool) -> None:
     batches = labeling.batches_of_round(session, round_id)
     if labeling.unfinished_slots(session, batches):
         return
     found = rounds.round_by_id(session, round_id)
-    active = rounds.lock_project_rounds(session, found.round.project_id)
-    waiting = runs.waiting_run_of_round(session, round_id)
+    active = rounds.lock_project_rounds(session, found.round.project_id, wait=wait)
+    waiting = None if active is None else runs.waiting_run_of_round(session, round_id)
     if active is not None and active.id == round_id and waiting is not None:
         _labeling_done(session, active, waiting, batches)
 
@@ -283,6 +284,7 @@ class RoundView:
 
     number: int
     state: RoundState
+    recipe_id: int
     recipe_name: str
     recipe_version: int
     recipe: Recipe
@@ -329,6 +331,7 @@ def _view(session: Session, found: RoundWithRecipe) -> RoundView:
     return RoundView(
         number=found.round.number,
         state=RoundState(found.round.state),
+        recipe_id=found.recipe.id,
         recipe_name=found.recipe.name,
         recipe_version=found.recipe.version,
         recipe=Recipe.from_dict(found.recipe.body),

@@ -13,6 +13,8 @@ from app.store import runs
 from app.store.session import Session
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOW = 10**16
+"""A cursor after everything: a look with it gives no points."""
 
 # A point carries the time at which its transaction began, and is seen when it has committed. Everything that began
 # longer ago than any transaction lasts (lock_timeout is 20 s) is therefore there; what is younger is looked at again.

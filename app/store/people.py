@@ -29,7 +29,7 @@ def labeler(session: Session, labeler_id: int) -> Labeler | None:
 
 def labeler_by_name(session: Session, name: str) -> Labeler | None:
     """The account with this sign-in name, whatever the case."""
-    return session.scalar(select(Labeler).where(func.lower(Labeler.name) == name.strip().lower()))
+    return session.scalar(select(Labeler).where(func.lower(Labeler.name) == func.lower(name.strip())))
 
 
 def labelers_by_name(session: Session, names: list[str]) -> dict[str, Labeler]:
@@ -38,8 +38,10 @@ def labelers_by_name(session: Session, names: list[str]) -> dict[str, Labeler]:
 
 
 def lock_labeler(session: Session, labeler_id: int) -> Labeler | None:
-    """The account, locked until the transaction ends."""
-    return session.scalar(select(Labeler).where(Labeler.id == labeler_id).with_for_update())
+    """The account as it is now, locked until the transaction ends."""
+    return session.scalar(
+        select(Labeler).where(Labeler.id == labeler_id).with_for_update().execution_options(populate_existing=True)
+    )
 
 
 def active_admins(session: Session) -> int:
@@ -162,15 +164,29 @@ def end_sign_in(session: Session, token_hash: bytes) -> None:
     session.execute(update(SignIn).where(SignIn.token_hash == token_hash).values(ended_at=func.now()))
 
 
-def add_invitation(
-    session: Session, labeler_id: int, purpose: LinkPurpose, token_hash: bytes, lasts: timedelta, made_by: int | None
-) -> None:
-    """A one-time link. Earlier unused links of the account stop working."""
+def end_tokens_and_links(session: Session, labeler_id: int) -> None:
+    """Stop every API token and unused link of an account for good."""
+    session.execute(
+        update(ApiToken)
+        .where(ApiToken.labeler_id == labeler_id, ApiToken.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+    )
+    _end_links(session, labeler_id)
+
+
+def _end_links(session: Session, labeler_id: int) -> None:
     session.execute(
         update(Invitation)
         .where(Invitation.labeler_id == labeler_id, Invitation.used_at.is_(None))
         .values(expires_at=func.least(Invitation.expires_at, func.now()))
     )
+
+
+def add_invitation(
+    session: Session, labeler_id: int, purpose: LinkPurpose, token_hash: bytes, lasts: timedelta, made_by: int | None
+) -> None:
+    """A one-time link. Earlier unused links of the account stop working."""
+    _end_links(session, labeler_id)
     session.add(
         Invitation(
             labeler_id=labeler_id,

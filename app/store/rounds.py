@@ -6,7 +6,7 @@ Knows the questions asked of these tables. Knows nothing of how a round goes on 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from app.domain.words import CheckpointKind, RoundState, Stage
@@ -41,15 +41,28 @@ def recipes(session: Session, project_id: int) -> list[Recipe]:
     )
 
 
+def has_recipe(session: Session, project_id: int, name: str, digest: str) -> bool:
+    """Whether some version of the recipe with this name says exactly this."""
+    found = exists().where(Recipe.project_id == project_id, Recipe.name == name, Recipe.digest == digest)
+    return bool(session.scalar(select(found)))
+
+
 def recipe(session: Session, project_id: int, recipe_id: int) -> Recipe | None:
     """The recipe with this id."""
     return session.scalar(select(Recipe).where(Recipe.project_id == project_id, Recipe.id == recipe_id))
 
 
-def lock_project_rounds(session: Session, project_id: int) -> Round | None:
-    """The active round, locked until the transaction ends; None when there is none."""
+def lock_launch(session: Session, project_id: int) -> None:
+    """One launch at a time, until the transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(4172003, project_id % 2**31)))
+
+
+def lock_project_rounds(session: Session, project_id: int, *, wait: bool = True) -> Round | None:
+    """The active round, locked until the transaction ends. None when there is none, or, unless `wait`, it is locked."""
     return session.scalar(
-        select(Round).where(Round.project_id == project_id, Round.state == RoundState.ACTIVE).with_for_update()
+        select(Round)
+        .where(Round.project_id == project_id, Round.state == RoundState.ACTIVE)
+        .with_for_update(skip_locked=not wait)
     )
 
 

@@ -14,7 +14,7 @@ from app.services import people
 from app.services.passwords import SHORTEST
 from app.services.people import SESSION_LASTS
 from app.web.contexts import AccountPage, LinkPage, SignInPage, TokenLine
-from app.web.door import COOKIE, Desk, Door, DoorDep
+from app.web.door import COOKIE, Desk, Door, DoorDep, Id
 from app.web.rendering import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -49,7 +49,7 @@ def sign_in_page(door: DoorDep, next: str = "/") -> Response:
 
 
 @router.post("/sign-in")
-def sign_in(door: DoorDep, name: Text, password: Text, next: Text = "/") -> Response:
+def sign_in(door: DoorDep, name: Text = "", password: Text = "", next: Text = "/") -> Response:
     """Start a session, with a new id."""
     try:
         with door.outside() as session:
@@ -85,7 +85,7 @@ def link_page(door: DoorDep, token: str) -> Response:
 
 
 @router.post("/link/{token}")
-def use_link(door: DoorDep, token: str, password: Text) -> Response:
+def use_link(door: DoorDep, token: str, password: Text = "") -> Response:
     """Set the password and come in."""
     try:
         with door.outside() as session:
@@ -114,6 +114,7 @@ def _account(desk: Desk, new_token: str | None = None, errors: dict[str, str] | 
             )
             for row in people.api_tokens(desk.session, desk.viewer)
         ],
+        shortest=SHORTEST,
         new_token=new_token,
         errors=errors or {},
     )
@@ -128,7 +129,7 @@ def account(door: DoorDep) -> Response:
 
 
 @router.post("/account/password")
-def change_password(door: DoorDep, old: Text, password: Text) -> Response:
+def change_password(door: DoorDep, old: Text = "", password: Text = "") -> Response:
     """Replace the password; other sessions end."""
     try:
         with door.enter() as desk:
@@ -141,7 +142,7 @@ def change_password(door: DoorDep, old: Text, password: Text) -> Response:
 
 
 @router.post("/account/tokens")
-def make_token(door: DoorDep, name: Text) -> Response:
+def make_token(door: DoorDep, name: Text = "") -> Response:
     """A new API token, shown this once."""
     try:
         with door.enter() as desk:
@@ -155,7 +156,7 @@ def make_token(door: DoorDep, name: Text) -> Response:
 
 
 @router.post("/account/tokens/{token_id}/revoke")
-def revoke_token(door: DoorDep, token_id: int) -> Response:
+def revoke_token(door: DoorDep, token_id: Id) -> Response:
     """Stop a token."""
     with door.enter() as desk:
         people.revoke_api_token(desk.session, desk.viewer, token_id)

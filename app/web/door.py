@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from app.domain.errors import NotAllowed, NotSignedIn
 from app.domain.words import Role
@@ -24,6 +24,8 @@ COOKIE = "hone_session"
 EVERYBODY = tuple(Role)
 STAFF = (Role.ADMIN, Role.RESEARCHER)
 ADMIN = (Role.ADMIN,)
+# A row's id in an address: what the database could not compare is refused before it is asked.
+Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from app.domain.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn, Refusal, TooManyTries
 from app.web.contexts import ErrorPage
 from app.web.rendering import page
+from app.web.security import protect
 
 _STATUS: dict[type[Refusal], int] = {
     NotFound: 404,
@@ -29,6 +30,7 @@ _TITLE = {
     404: "Not here",
     405: "Not here",
     409: "Not now",
+    411: "Too large",
     413: "Too large",
     422: "Not understood",
     429: "Slow down",
@@ -37,12 +39,14 @@ _TITLE = {
 log = structlog.get_logger()
 
 
-def _for_programs(request: Request) -> bool:
+def for_programs(request: Request) -> bool:
+    """Whether the answer is read by a program: a JSON address, or nobody asks for a page."""
     return request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", "")
 
 
-def _answer(request: Request, status: int, what: str, what_to_do: str) -> Response:
-    if _for_programs(request):
+def answer(request: Request, status: int, what: str, what_to_do: str) -> Response:
+    """A sentence with a status, as JSON for programs and as a page for people."""
+    if for_programs(request):
         return JSONResponse({"error": what, "what_to_do": what_to_do}, status)
     return page(
         request,
@@ -54,32 +58,35 @@ def _answer(request: Request, status: int, what: str, what_to_do: str) -> Respon
 
 def _refused(request: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)
-    if isinstance(refusal, NotSignedIn) and not _for_programs(request) and request.method == "GET":
+    if isinstance(refusal, NotSignedIn) and not for_programs(request) and request.method == "GET":
         return RedirectResponse(f"/sign-in?next={quote(request.url.path)}", 303)
-    return _answer(request, _STATUS.get(type(refusal), 422), refusal.what, refusal.what_to_do)
+    return answer(request, _STATUS.get(type(refusal), 422), refusal.what, refusal.what_to_do)
 
 
 def _not_understood(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return _answer(request, 422, f"{where or 'The request'}: {first['msg']}.", "Nothing was changed.")
+    return answer(request, 422, f"{where or 'The request'}: {first['msg']}.", "Nothing was changed.")
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = "There is no such page." if error.status_code in (404, 405) else str(error.detail)
-    return _answer(request, error.status_code, what, "Go back, or start from the first page.")
+    return answer(request, error.status_code, what, "Go back, or start from the first page.")
 
 
 def _broken(request: Request, error: Exception) -> Response:
     log.error("request_failed", path=request.url.path, method=request.method, exc_info=error)
-    return _answer(
+    response = answer(
         request,
         500,
         "Hone ran into an error of its own; nothing of this request was saved.",
         "Try again. If it stays, the log of the web process says what happened.",
     )
+    # Starlette answers what nobody caught outside of every middleware, so the headers are put on here.
+    protect(response.headers)
+    return response
 
 
 def install(app: FastAPI) -> None:

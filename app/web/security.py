@@ -3,14 +3,18 @@
 Knows HTTP headers. Knows nothing of accounts or routes. Plain ASGI, so that streams pass through untouched.
 """
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SMALL_BODY = 2_000_000
+# Makes a response of a request, a status, what happened and what to do.
+Refuse = Callable[[Request, int, str, str], Response]
 
 _HEADERS = {
     "content-security-policy": (
@@ -22,6 +26,13 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+
+
+def protect(headers: MutableHeaders) -> None:
+    """Put the security headers on; what a route chose itself stays."""
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    headers.setdefault("cache-control", "no-store")
 
 
 class Headed:
@@ -38,10 +49,7 @@ class Headed:
 
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("cache-control", "no-store")
+                protect(MutableHeaders(scope=message))
             await send(message)
 
         await self.app(scope, receive, headed)
@@ -54,8 +62,16 @@ class SameSite:
     that a page could abuse. Requests with a bearer token are exempt: a page cannot add one.
     """
 
-    def __init__(self, app: ASGIApp, public_url: str | None, upload_bytes: int, upload_paths: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        public_url: str | None,
+        upload_bytes: int,
+        upload_paths: tuple[str, ...],
+        refuse: Refuse,
+    ) -> None:
         self.app = app
+        self._refuse = refuse
         self._public_host = urlsplit(public_url).netloc if public_url else None
         self._upload_bytes = upload_bytes
         self._upload_paths = upload_paths
@@ -67,25 +83,32 @@ class SameSite:
             return
         headers = Headers(scope=scope)
         if not headers.get("authorization", "").lower().startswith("bearer ") and not self._own(headers):
-            refusal = _refusal(
+            refusal = self._refuse(
+                Request(scope),
                 403,
                 "This request came from another site, so nothing was done.",
                 "Open Hone itself and try again. Behind a proxy, set HONE_PUBLIC_URL to the address people type.",
             )
             await refusal(scope, receive, send)
             return
-        limit = self._upload_bytes if scope["path"] in self._upload_paths else SMALL_BODY
+        uploading = scope["path"] in self._upload_paths
+        limit = self._upload_bytes if uploading else SMALL_BODY
         length = headers.get("content-length")
         if length is None and headers.get("transfer-encoding"):
-            await _refusal(411, "The size of the request is not given.", "Send it with a Content-Length.")(
-                scope, receive, send
+            refusal = self._refuse(
+                Request(scope), 411, "The size of the request is not given.", "Send it with a Content-Length."
             )
+            await refusal(scope, receive, send)
         elif length is not None and (not length.isdigit() or int(length) > limit):
-            await _refusal(
+            refusal = self._refuse(
+                Request(scope),
                 413,
                 f"The request is larger than {limit // 1_000_000} MB, so nothing was read.",
-                "Use `hone import`, which has no limit, or raise HONE_UPLOAD_MEGABYTES.",
-            )(scope, receive, send)
+                "Use `hone import`, which has no limit, or raise HONE_UPLOAD_MEGABYTES."
+                if uploading
+                else "Send less at once.",
+            )
+            await refusal(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -95,7 +118,3 @@ class SameSite:
             return site in ("same-origin", "none")
         origin = headers.get("origin")
         return origin is None or urlsplit(origin).netloc in (headers.get("host"), self._public_host)
-
-
-def _refusal(status: int, what: str, what_to_do: str) -> JSONResponse:
-    return JSONResponse({"error": what, "what_to_do": what_to_do}, status)

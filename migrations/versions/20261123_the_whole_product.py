@@ -45,8 +45,15 @@ def upgrade() -> None:
         sa.CheckConstraint("role in ('labeler', 'researcher', 'admin')", name=op.f("ck_labeler_role_known")),
         sa.CheckConstraint("length(btrim(name)) between 1 and 120", name=op.f("ck_labeler_name_length")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_labeler")),
+        sa.UniqueConstraint("name", name=op.f("uq_labeler_name")),
     )
-    op.create_index("uq_labeler_name", "labeler", [sa.text("lower(name)")], unique=True)
+    op.create_index(
+        "uq_labeler_sign_in_name",
+        "labeler",
+        [sa.text("lower(name)")],
+        unique=True,
+        postgresql_where=sa.text("not starts_with(name, 'import:')"),
+    )
     op.create_table(
         "project",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -689,6 +696,10 @@ def upgrade() -> None:
             f"create trigger {table}_append_only before update or delete on {table} "
             "for each row execute function refuse_change()"
         )
+        op.execute(
+            f"create trigger {table}_never_truncated before truncate on {table} "
+            "for each statement execute function refuse_change()"
+        )
     op.execute(
         "create trigger document_split_for_ever before update of split, source_id, project_id on document "
         "for each row when (old.split is distinct from new.split or old.source_id is distinct from new.source_id "
@@ -699,6 +710,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("drop trigger document_split_for_ever on document")
     for table in APPEND_ONLY:
+        op.execute(f"drop trigger {table}_never_truncated on {table}")
         op.execute(f"drop trigger {table}_append_only on {table}")
     op.execute("drop function refuse_change()")
     for table, _, column in LATE_KEYS:
@@ -768,5 +780,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_api_token_labeler_id"), table_name="api_token")
     op.drop_table("api_token")
     op.drop_table("project")
-    op.drop_index("uq_labeler_name", table_name="labeler")
+    op.drop_index(
+        "uq_labeler_sign_in_name", table_name="labeler", postgresql_where=sa.text("not starts_with(name, 'import:')")
+    )
     op.drop_table("labeler")

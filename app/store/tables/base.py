@@ -32,7 +32,8 @@ class Table(DeclarativeBase):
     # Words are text with a named check, not native enums: a new word is then one changed constraint.
     type_annotation_map = {  # noqa: RUF012  SQLAlchemy reads it as a plain mapping
         str: Text,
-        Json: JSONB,
+        # None is NULL: JSON's own null would pass for a value in every `is not null`.
+        Json: JSONB(none_as_null=True),
         StrEnum: Enum(
             StrEnum,
             native_enum=False,

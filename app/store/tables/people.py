@@ -3,7 +3,7 @@
 Knows that only hashes of secrets are stored. Knows nothing of labeling or training.
 """
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.words import LabelerKind, LinkPurpose, Role
@@ -28,7 +28,14 @@ class Labeler(Table):
         one_of("role", Role),
         CheckConstraint("kind = 'human' or role = 'labeler'", name="simulated_is_labeler"),
         CheckConstraint("length(btrim(name)) between 1 and 120", name="name_length"),
-        Index("uq_labeler_name", text("lower(name)"), unique=True),
+        UniqueConstraint("name"),
+        # People may write their name in any case; workers of imported comparisons are told apart by it.
+        Index(
+            "uq_labeler_sign_in_name",
+            text("lower(name)"),
+            unique=True,
+            postgresql_where=text("not starts_with(name, 'import:')"),
+        ),
     )
 
 

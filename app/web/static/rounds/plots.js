@@ -24,13 +24,15 @@ function colour(name) {
 
 /** @param {number | null} value */
 function written(value) {
-  return value === null ? "not a number" : String(Number(value.toPrecision(4)));
+  if (value === null) return "not a number";
+  const four = Number(value.toPrecision(4));
+  return four !== 0 && Math.abs(four) < 0.0001 ? four.toExponential() : String(four);
 }
 
 /** @param {number} value */
 function short(value) {
   const size = Math.abs(value);
-  return size !== 0 && (size < 0.001 || size >= 100_000) ? value.toExponential(1) : String(Number(value.toPrecision(4)));
+  return size !== 0 && (size < 0.001 || size >= 100_000) ? Number(value.toPrecision(3)).toExponential() : String(Number(value.toPrecision(4)));
 }
 
 /** @param {string} text */

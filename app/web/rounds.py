@@ -1,0 +1,286 @@
+"""Rounds: the list, the launch, one round while it goes on and afterwards, recipes, and the same as JSON.
+
+Knows routes and forms. How a round is told in words is in app.web.telling; what it does, in app.services.rounds.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Path, Query, Response
+from pydantic import BaseModel, Field, StrictInt
+
+from app.domain.errors import Conflict, Invalid, NotFound, Refusal
+from app.domain.recipes import Recipe
+from app.domain.words import Role, RoundState, RunState, Stage
+from app.services import overview, rounds, runs, watching
+from app.services.rounds import RoundView
+from app.web import events, telling
+from app.web.contexts import LaunchForm, RecipeOption, RecipePage, RoundPage, RoundsPage, RunCurves
+from app.web.curves import curves
+from app.web.door import ADMIN, STAFF, Desk, DoorDep
+from app.web.rendering import page, redirect
+
+router = APIRouter()
+router.include_router(events.router)
+
+PREFERRED = "demo"
+LARGEST = 2**31 - 1
+
+Number = Annotated[int, Path(ge=1, le=LARGEST)]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+# Pages
+
+
+def _launch_form(
+    desk: Desk, chosen: int | None = None, with_simulated: bool = False, problem: str | None = None
+) -> LaunchForm:
+    there = overview.outlook(desk.session)
+    options = [
+        RecipeOption(row.id, row.name, row.version, telling.recipe_line(Recipe.from_dict(row.body)))
+        for row in rounds.recipes(desk.session)
+    ]
+    if chosen is None:
+        chosen = next((option.id for option in options if option.name == PREFERRED), None)
+    return LaunchForm(
+        recipes=options,
+        recipe=chosen,
+        with_simulated=with_simulated,
+        happens=telling.happens(there),
+        facts=telling.facts(there),
+        blocked=telling.blocked(there),
+        problem=problem,
+    )
+
+
+def _rounds_page(desk: Desk, launch: LaunchForm | None) -> RoundsPage:
+    now = _now()
+    return RoundsPage([telling.round_line(found, now) for found in rounds.views(desk.session)], launch)
+
+
+@router.get("/rounds", include_in_schema=False)
+def rounds_page(door: DoorDep, recipe: Annotated[int | None, Query(ge=1, le=LARGEST)] = None) -> Response:
+    """All rounds, and for admins the form that launches the next."""
+    with door.enter(*STAFF) as desk:
+        form = _launch_form(desk, recipe) if desk.viewer.role is Role.ADMIN else None
+        context = _rounds_page(desk, form)
+    return page(door.request, "rounds/rounds.html", context)
+
+
+@router.post("/rounds", include_in_schema=False)
+def launch(
+    door: DoorDep,
+    recipe: Annotated[int | None, Form(ge=1, le=LARGEST)] = None,
+    with_simulated: Annotated[str, Form()] = "",
+) -> Response:
+    """Launch a round."""
+    simulated = with_simulated == "yes"
+    try:
+        with door.enter(*ADMIN) as desk:
+            if recipe is None:
+                raise Invalid("No recipe was chosen.", "Choose one of the list.", "recipe")
+            number = rounds.launch(desk.session, desk.viewer, recipe, with_simulated=simulated)
+    except (Conflict, Invalid, NotFound) as refusal:
+        with door.enter(*ADMIN) as desk:
+            problem = f"{refusal.what} {refusal.what_to_do}".strip()
+            context = _rounds_page(desk, _launch_form(desk, recipe, simulated, problem))
+        return page(door.request, "rounds/rounds.html", context, _status(refusal))
+    return redirect(f"/rounds/{number}", f"Round {number} is launched.")
+
+
+def _status(refusal: Refusal) -> int:
+    return 409 if isinstance(refusal, Conflict) else 422
+
+
+@router.get("/rounds/recipes/{recipe_id}", include_in_schema=False)
+def recipe_page(door: DoorDep, recipe_id: Number) -> Response:
+    """Every field of a recipe with its explanation."""
+    with door.enter(*STAFF) as desk:
+        row, recipe = rounds.recipe(desk.session, recipe_id)
+        newest = any(each.id == row.id for each in rounds.recipes(desk.session))
+        context = RecipePage(
+            id=row.id,
+            name=row.name,
+            version=row.version,
+            digest=row.digest,
+            made=row.created_at,
+            summary=telling.recipe_summary(recipe),
+            parts=telling.recipe_parts(recipe),
+            can_launch=newest and desk.viewer.role is Role.ADMIN,
+        )
+    return page(door.request, "rounds/recipe.html", context)
+
+
+@router.get("/rounds/{number}", include_in_schema=False)
+def round_page(door: DoorDep, number: Number) -> Response:
+    """One round, while it goes on and afterwards."""
+    with door.enter(*STAFF) as desk:
+        # The points of this look are not used: the page shows all of them, and its stream goes on from the cursor.
+        look = watching.look(desk.session, number, watching.NOW)
+        found = look.round
+        series = runs.points(desk.session, [run.id for run in found.runs])
+        named = telling.titles(found)
+        state, state_words = telling.round_state(found)
+        admin = desk.viewer.role is Role.ADMIN
+        waiting = next((run for run in found.runs if run.state is RunState.WAITING), None)
+        drawn = [RunCurves(run.id, named[run.id], curves(run.stage, series.get(run.id, {}))) for run in found.runs]
+        context = RoundPage(
+            number=number,
+            state=state,
+            state_words=state_words,
+            recipe_id=found.recipe_id,
+            recipe=f"{found.recipe_name}, version {found.recipe_version}",
+            with_simulated=found.with_simulated,
+            started=found.created_at,
+            ended=found.ended_at,
+            seconds=max(0.0, ((found.ended_at or look.at) - found.created_at).total_seconds()),
+            going_on=not look.over,
+            cursor=look.cursor,
+            can_cancel=admin and found.state is RoundState.ACTIVE,
+            can_finish=admin and waiting is not None and waiting.done > 0,
+            failures=telling.failures(found),
+            stages=telling.stage_lines(found, look.at),
+            results=telling.result_lines(found),
+            samples=telling.samples(found),
+            curves=[each for each in drawn if each.curves],
+            conditions=telling.conditions(found),
+        )
+    return page(door.request, "rounds/round.html", context)
+
+
+@router.post("/rounds/{number}/cancel", include_in_schema=False)
+def cancel(door: DoorDep, number: Number) -> Response:
+    """End a round."""
+    try:
+        with door.enter(*ADMIN) as desk:
+            rounds.cancel(desk.session, desk.viewer, number)
+    except Conflict as refusal:
+        return redirect(f"/rounds/{number}", f"{refusal.what} {refusal.what_to_do}", "warn")
+    return redirect(f"/rounds/{number}", f"Round {number} is cancelled. What was judged stays.", "info")
+
+
+@router.post("/rounds/{number}/finish-labeling", include_in_schema=False)
+def finish_labeling(door: DoorDep, number: Number) -> Response:
+    """Go on with what is judged."""
+    try:
+        with door.enter(*ADMIN) as desk:
+            voided = rounds.finish_labeling(desk.session, desk.viewer, number)
+    except Conflict as refusal:
+        return redirect(f"/rounds/{number}", f"{refusal.what} {refusal.what_to_do}", "warn")
+    left = "1 opinion is no longer asked for." if voided == 1 else f"{voided:,} opinions are no longer asked for."
+    return redirect(f"/rounds/{number}", f"The round goes on with what is judged; {left}")
+
+
+# The same for programs
+
+
+class LaunchRequest(BaseModel):
+    """Which recipe, by name or id, and whether answers of simulated labelers count (invariant 10)."""
+
+    recipe: Annotated[StrictInt, Field(ge=1, le=LARGEST)] | Annotated[str, Field(max_length=60)]
+    with_simulated: bool = False
+
+
+class Launched(BaseModel):
+    """The new round."""
+
+    number: int
+
+
+class RunAnswer(BaseModel):
+    """One stage of a round. `done` of `total` of a stage that waits are opinions."""
+
+    id: int
+    stage: Stage
+    state: RunState
+    words: str
+    done: int
+    total: int
+    problem: str | None
+    result: dict[str, Any]
+    conditions: dict[str, Any]
+    seconds: float | None
+
+
+class RoundAnswer(BaseModel):
+    """A round and its stages in order."""
+
+    number: int
+    state: RoundState
+    recipe: str
+    recipe_version: int
+    with_simulated: bool
+    created_at: datetime
+    ended_at: datetime | None
+    runs: list[RunAnswer]
+
+
+class Cancelled(BaseModel):
+    """The state the round is in now."""
+
+    state: RoundState
+
+
+def _answer(found: RoundView) -> RoundAnswer:
+    return RoundAnswer(
+        number=found.number,
+        state=found.state,
+        recipe=found.recipe_name,
+        recipe_version=found.recipe_version,
+        with_simulated=found.with_simulated,
+        created_at=found.created_at,
+        ended_at=found.ended_at,
+        runs=[
+            RunAnswer(
+                id=run.id,
+                stage=run.stage,
+                state=run.state,
+                words=run.words,
+                done=run.done,
+                total=run.total,
+                problem=run.problem,
+                result=run.result,
+                conditions=run.conditions,
+                seconds=run.seconds,
+            )
+            for run in found.runs
+        ],
+    )
+
+
+def _recipe_id(desk: Desk, wanted: int | str) -> int:
+    if isinstance(wanted, int):
+        return wanted
+    there = {row.name: row.id for row in rounds.recipes(desk.session)}
+    if wanted not in there:
+        raise NotFound(f"There is no recipe named {wanted!r}.", f"There are {', '.join(sorted(there))}.")
+    return there[wanted]
+
+
+@router.post("/api/rounds", status_code=201)
+def launch_for_programs(door: DoorDep, wanted: LaunchRequest) -> Launched:
+    """Launch a round."""
+    with door.enter(*ADMIN) as desk:
+        recipe_id = _recipe_id(desk, wanted.recipe)
+        return Launched(
+            number=rounds.launch(desk.session, desk.viewer, recipe_id, with_simulated=wanted.with_simulated)
+        )
+
+
+@router.get("/api/rounds/{number}")
+def round_for_programs(door: DoorDep, number: Number) -> RoundAnswer:
+    """The whole round."""
+    with door.enter(*STAFF) as desk:
+        return _answer(rounds.view(desk.session, number))
+
+
+@router.post("/api/rounds/{number}/cancel")
+def cancel_for_programs(door: DoorDep, number: Number) -> Cancelled:
+    """End a round; a running stage stops at its next look."""
+    with door.enter(*ADMIN) as desk:
+        rounds.cancel(desk.session, desk.viewer, number)
+        return Cancelled(state=RoundState.CANCELLED)

@@ -1,0 +1,141 @@
+import json
+import math
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
+
+import pytest
+
+from app.domain.recipes import (
+    NAMED,
+    EvaluationRecipe,
+    InvalidRecipe,
+    PairingRecipe,
+    PpoRecipe,
+    Recipe,
+    RewardRecipe,
+    SamplingRecipe,
+    SftRecipe,
+    scaled,
+)
+
+PARTS = (SamplingRecipe, PairingRecipe, SftRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
+
+
+def test_the_paper_by_its_own_numbers() -> None:
+    paper = NAMED["paper"]
+    assert (paper.sft.batch, paper.sft.epochs, paper.sft.learning_rate) == (128, 1, 6.35e-5)
+    assert (paper.reward.batch, paper.reward.epochs, paper.reward.learning_rate) == (64, 1, 1.5e-5)
+    assert (paper.ppo.batch, paper.ppo.epochs, paper.ppo.learning_rate) == (512, 4, 1.5e-5)
+    assert (paper.ppo.kl_coefficient, paper.ppo.gamma, paper.ppo.gae_lambda) == (0.05, 1, 0.95)
+    assert (paper.ppo.clip, paper.ppo.value_clip, paper.ppo.value_coefficient) == (0.2, 0.2, 0.1)
+    assert (paper.sampling.max_query_tokens, paper.sampling.max_summary_tokens) == (512, 48)
+    assert paper.reward.max_summary_tokens == 128 and paper.evaluation.temperature == 0
+    assert 999_000 < paper.ppo.episodes < 1_001_000
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_recipes_survive_json(name: str) -> None:
+    recipe = NAMED[name]
+    assert recipe.name == name
+    again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert again == recipe and again.digest() == recipe.digest()
+
+
+def test_digests_differ_where_recipes_differ_and_only_there() -> None:
+    tiny = NAMED["tiny"]
+    digests = {recipe.digest() for recipe in (*NAMED.values(), replace(tiny, seed=2), replace(tiny, name="other"))}
+    assert len(digests) == len(NAMED) + 2
+    whole_numbers = replace(tiny, ppo=replace(tiny.ppo, gamma=1))
+    assert whole_numbers.digest() == tiny.digest() and isinstance(whole_numbers.ppo.gamma, float)
+
+
+def test_every_field_says_what_it_is_and_where_it_comes_from() -> None:
+    for part in (*PARTS, Recipe):
+        for each in fields(part):
+            if each.name not in {"sampling", "pairing", "sft", "reward", "ppo", "evaluation"}:
+                assert each.metadata["doc"].endswith("."), (part, each.name)
+                assert each.metadata["source"], (part, each.name)
+
+
+def test_recipes_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        NAMED["tiny"].ppo.clip = 0.3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ppo": {"clip": -1}}, "ppo.clip is -1: allowed is a number above 0 and at most 1"),
+        ({"ppo": {"clip": "0.2"}}, "ppo.clip is '0.2': allowed is a number"),
+        ({"ppo": {"clip": None}}, "ppo.clip is None: allowed is a number"),
+        ({"ppo": {"clip": True}}, "ppo.clip is True: allowed is a number"),
+        ({"ppo": {"clip": math.nan}}, "ppo.clip is nan: allowed is a number"),
+        ({"ppo": {"kl_coefficient": math.inf}}, "ppo.kl_coefficient is inf: allowed is a number"),
+        ({"ppo": {"klip": 1}}, "ppo.klip is 1: allowed are only the fields episodes, batch"),
+        ({"ppo": {"whiten_rewards": 1}}, "ppo.whiten_rewards is 1: allowed is true or false"),
+        ({"ppo": {"start_from": "base"}}, "ppo.start_from is 'base': allowed is sft or current"),
+        (
+            {"ppo": {"episodes": 100, "batch": 64, "micro_batch": 8}},
+            "ppo.episodes is 100: allowed is a multiple of ppo.batch",
+        ),
+        (
+            {"ppo": {"episodes": 64, "batch": 64, "minibatches": 3}},
+            "ppo.batch is 64: allowed is a multiple of ppo.minibatches",
+        ),
+        (
+            {"ppo": {"episodes": 64, "batch": 64, "minibatches": 8, "micro_batch": 16}},
+            "ppo.micro_batch is 16: allowed is a divisor of ppo.batch / ppo.minibatches, which is 8",
+        ),
+        (
+            {"sft": {"batch": 10, "micro_batch": 4}},
+            "sft.batch is 10: allowed is a multiple of sft.micro_batch, which is 4",
+        ),
+        (
+            {"reward": {"batch": 10, "micro_batch": 4}},
+            "reward.batch is 10: allowed is a multiple of reward.micro_batch",
+        ),
+        ({"sft": {"documents": 1.5}}, "sft.documents is 1.5: allowed is a whole number at least 1 or null"),
+        ({"sft": {"documents": 0}}, "sft.documents is 0: allowed is a whole number at least 1 or null"),
+        ({"sft": 3}, "sft is 3: allowed is an object with the fields documents"),
+        ({"sampling": {"top_p": 0}}, "sampling.top_p is 0: allowed is a number above 0 and at most 1"),
+        ({"precision": "fp16"}, "precision is 'fp16': allowed is fp32 or bf16"),
+        ({"seed": -1}, "seed is -1: allowed is a whole number at least 0"),
+        ({"name": " "}, "name is ' ': allowed is a text of 1 to 60 characters"),
+        ({"learning": 1}, "learning is 1: allowed are only the fields name, precision"),
+    ],
+)
+def test_refusals_name_field_value_and_what_is_allowed(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRecipe) as refused:
+        Recipe.from_dict({"name": "mine", **values})
+    assert str(refused.value).startswith(message)
+
+
+def test_a_recipe_needs_a_name_and_an_object() -> None:
+    with pytest.raises(InvalidRecipe, match="name is missing"):
+        Recipe.from_dict({})
+    with pytest.raises(InvalidRecipe, match="allowed is an object"):
+        Recipe.from_dict([])
+
+
+def test_what_is_left_out_takes_the_papers_value() -> None:
+    recipe = Recipe.from_dict({"name": "mine", "ppo": {"clip": 0.1}, "sft": {"documents": None}})
+    assert recipe.ppo == replace(PpoRecipe(), clip=0.1) and recipe.reward == RewardRecipe()
+
+
+def test_derived_counts() -> None:
+    ppo = PpoRecipe(episodes=96, batch=32, minibatches=2, micro_batch=4)
+    assert (ppo.minibatch, ppo.rollouts) == (16, 3)
+    pairing = PairingRecipe(pairs=64, reference_share=0.5, held_out_share=0.25)
+    assert pairing.held_out_pairs() == 16 and pairing.reference_pairs(48) == 24
+
+
+def test_scaling_grows_counts_in_whole_batches_and_never_shrinks() -> None:
+    demo = NAMED["demo"]
+    assert replace(scaled(demo, 0.1), name="demo") == demo
+    day = scaled(demo, 24)
+    assert day.pairing.pairs > 10 * demo.pairing.pairs and day.ppo.episodes % day.ppo.batch == 0
+    assert day.sft.learning_rate == demo.sft.learning_rate and day.name == "demo-24h"
+    assert scaled(NAMED["paper"], 24).sft.documents is None
+    for hours in (0, -1, math.nan, 1e6):
+        with pytest.raises(InvalidRecipe, match="hours is"):
+            scaled(demo, hours)

@@ -1,0 +1,142 @@
+"""Exactly as many opinions as asked, with many hands at once on a real database."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Concatenate, ParamSpec, TypeVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+
+from app.domain.words import SlotState
+from app.services.people import Viewer
+from app.store.session import Session, Sessions, unit_of_work
+from app.store.tables import Preference
+from tests.support import factories as make
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 16
+
+
+def _in(sessions: Sessions, action: Callable[Concatenate[Session, P], T], *args: P.args, **named: P.kwargs) -> T:
+    """What one request does: a unit of work of its own."""
+    with unit_of_work(sessions, lambda job: None) as session:
+        return action(session, *args, **named)
+
+
+def _at_once(count: int, action: Callable[[int], T]) -> list[T]:
+    """Run the action in `count` threads that are let go together."""
+    barrier = Barrier(count)
+
+    def go(number: int) -> T:
+        barrier.wait(timeout=30)
+        return action(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(go, range(count)))
+
+
+def _people(session: Session, count: int) -> list[Viewer]:
+    return [make.labeler(session) for _ in range(count)]
+
+
+def test_many_labelers_at_once_give_exactly_the_opinions_asked_for(own_sessions: Sessions) -> None:
+    pairs = _in(own_sessions, make.pairs, 40, opinions=2)
+    labelers = _in(own_sessions, _people, THREADS)
+
+    def judge(number: int) -> int:
+        given = 0
+        while held := _in(own_sessions, make.hold, labelers[number]):
+            for showing in held:
+                assert not _in(own_sessions, make.say, labelers[number], showing).surplus
+                given += 1
+        return given
+
+    assert sum(_at_once(THREADS, judge)) == 80
+    with own_sessions() as session:
+        for comparison in pairs.comparisons:
+            assert make.slot_states(session, comparison) == [SlotState.DONE, SlotState.DONE]
+            answers = make.answers(session, comparison)
+            assert len(answers) == len({answer.labeler_id for answer in answers}) == 2
+            assert {answer.slot_id for answer in answers} == {slot.id for slot in make.slots(session, comparison)}
+
+
+def test_the_last_slot_has_one_winner(own_sessions: Sessions) -> None:
+    labelers = _in(own_sessions, _people, THREADS)
+    for _ in range(3):
+        pairs = _in(own_sessions, make.pairs)
+        held = _at_once(THREADS, lambda number: _in(own_sessions, make.hold, labelers[number]))
+        [(winner, showing)] = [(who, one) for who, ones in zip(labelers, held, strict=True) for one in ones]
+        _in(own_sessions, make.say, winner, showing)
+        assert _in(own_sessions, make.slot_states, pairs.comparisons[0]) == [SlotState.DONE]
+
+
+def test_many_tabs_of_one_labeler_hold_the_same_list(own_sessions: Sessions) -> None:
+    worker = _in(own_sessions, make.labeler)
+    _in(own_sessions, make.pairs, 20, opinions=3)
+    lists = _at_once(8, lambda _: _in(own_sessions, make.hold, worker, 3))
+    assert lists == [lists[0]] * 8
+    assert len(lists[0]) == 3
+
+
+def test_one_request_sent_many_times_at_once_is_one_answer(own_sessions: Sessions) -> None:
+    worker = _in(own_sessions, make.labeler)
+    pairs = _in(own_sessions, make.pairs)
+    [showing] = _in(own_sessions, make.hold, worker)
+    key = uuid4()
+    saved = _at_once(8, lambda _: _in(own_sessions, make.say, worker, showing, 2, key))
+    assert len(set(saved)) == 1
+    with own_sessions() as session:
+        assert len(make.answers(session, pairs.comparisons[0])) == 1
+
+
+def test_edits_at_once_are_one_version_each(own_sessions: Sessions) -> None:
+    worker = _in(own_sessions, make.labeler)
+    pairs = _in(own_sessions, make.pairs)
+    [showing] = _in(own_sessions, make.hold, worker)
+    saved = _at_once(8, lambda number: _in(own_sessions, make.say, worker, showing, number + 1))
+    assert sorted(one.version for one in saved) == list(range(1, 9))
+    with own_sessions() as session:
+        assert [answer.version for answer in make.answers(session, pairs.comparisons[0])] == list(range(1, 9))
+        assert make.slot_states(session, pairs.comparisons[0]) == [SlotState.DONE]
+
+
+def test_late_answers_at_once_fill_a_slot_once_and_the_rest_is_kept(own_sessions: Sessions) -> None:
+    labelers = _in(own_sessions, _people, 8)
+    pairs = _in(own_sessions, make.pairs)
+    showings: list[UUID] = []
+    for labeler in labelers:
+        showings += _in(own_sessions, make.hold, labeler)
+        _in(own_sessions, make.run_out)
+    assert len(showings) == 8
+    saved = _at_once(8, lambda number: _in(own_sessions, make.say, labelers[number], showings[number]))
+    assert Counter(one.surplus for one in saved) == {False: 1, True: 7}
+    with own_sessions() as session:
+        assert len(make.answers(session, pairs.comparisons[0])) == 8
+        assert make.slot_states(session, pairs.comparisons[0]) == [SlotState.DONE]
+
+
+def test_nothing_is_double_when_leases_run_out_all_the_time(own_sessions: Sessions) -> None:
+    pairs = _in(own_sessions, make.pairs, 12, opinions=2)
+    labelers = _in(own_sessions, _people, 8)
+
+    def judge(number: int) -> list[UUID]:
+        keys = []
+        while held := _in(own_sessions, make.hold, labelers[number], 2):
+            for showing in held:
+                if number % 2:
+                    _in(own_sessions, make.run_out, showing)
+                keys.append(uuid4())
+                _in(own_sessions, make.say, labelers[number], showing, 3, keys[-1])
+        return keys
+
+    acknowledged = [key for keys in _at_once(8, judge) for key in keys]
+    with own_sessions() as session:
+        assert sorted(session.scalars(select(Preference.key))) == sorted(acknowledged)
+        for comparison in pairs.comparisons:
+            assert make.slot_states(session, comparison) == [SlotState.DONE, SlotState.DONE]
+            counted = [answer for answer in make.answers(session, comparison) if not answer.surplus]
+            assert len(counted) == len({answer.labeler_id for answer in counted}) == 2

@@ -1,0 +1,125 @@
+"""The first page of admins and researchers: figures, what to do next, what went wrong."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.domain.words import LabelerKind, Split, Stage
+from app.services import rounds, runs
+from app.web import contexts
+from app.web.rendering import Site, environment
+from tests.conftest import Work
+from tests.support import factories, pretended
+
+
+def tiles(html: str) -> dict[str, tuple[str, str]]:
+    """The figures of the page: value and hint by label."""
+    found = re.findall(r'<dt>([^<]+)</dt><dd class="value">([^<]+)</dd>(?:<dd class="hint">([^<]*)</dd>)?', html)
+    return {label: (value, hint) for label, value, hint in found}
+
+
+def to_do(html: str) -> dict[str, bool]:
+    """The steps of the page and whether each is done."""
+    found = re.findall(r'<li class="(succeeded|pending)">\s*<div><h3>([^<]+)</h3>', html)
+    return {title: state == "succeeded" for state, title in found}
+
+
+def test_labelers_have_no_overview(labeler: TestClient, nobody: TestClient) -> None:
+    assert labeler.get("/overview").status_code == 403
+    assert nobody.get("/overview").status_code == 303
+
+
+def test_a_new_install_says_what_to_do(work: Work, admin: TestClient, researcher: TestClient) -> None:
+    html = admin.get("/overview").text
+    assert not any(to_do(html).values()) and len(to_do(html)) == 5
+    for href in ("/documents", "/people", "/batches", "/rounds#launch"):
+        assert f'<a href="{href}"' in html
+    assert "private window" in html
+    assert tiles(html)["Documents"][0] == "0"
+    assert tiles(html)["Current policy"] == ("none", "")
+    theirs = researcher.get("/overview").text
+    assert "An admin does this." in theirs
+    assert "Go to People" not in theirs and "Go to Documents" in theirs
+
+
+def test_what_is_done_is_ticked_and_at_the_end_the_list_is_gone(work: Work, admin: TestClient) -> None:
+    def done() -> list[str]:
+        return [title for title, ticked in to_do(admin.get("/overview").text).items() if ticked]
+
+    with work() as session:
+        factories.pairs(session, 1, name="imported", reason="import")
+    assert done() == ["Import documents"], "imported comparisons are not sampled ones"
+    with work() as session:
+        person = factories.labeler(session)
+    assert done() == ["Import documents", "Invite a labeler"]
+    with work() as session:
+        factories.judge_all(session, person)
+        factories.pairs(session, 2, name="sampled")
+    assert done() == ["Import documents", "Invite a labeler", "Sample pairs"], "answers to imported ones do not count"
+    with work() as session:
+        factories.judge_all(session, person)
+    assert done() == ["Import documents", "Invite a labeler", "Sample pairs", "Judge a pair"]
+    with work() as session:
+        pretended.launch(session, pretended.boss(session))
+    html = admin.get("/overview").text
+    assert to_do(html) == {}
+    assert "Getting started" not in html
+
+
+def test_the_figures(work: Work, researcher: TestClient) -> None:
+    with work() as session:
+        boss, person = pretended.boss(session), factories.labeler(session)
+        machine = factories.labeler(session, kind=LabelerKind.SIMULATED)
+        factories.document(session, split=Split.VALIDATION)
+        factories.pairs(session, 4, name="sampled")
+        for labeler in (person, machine, machine):
+            factories.say(session, labeler, factories.hold(session, labeler)[0])
+        number = pretended.launch(session, boss)
+        claim = pretended.take(session, number)
+        pretended.report(session, claim, 3, 12, "step 3 of 12")
+    html = researcher.get("/overview").text
+    shown = tiles(html)
+    assert shown["Documents"] == ("8", "7 train, 1 validation, 0 test")
+    assert shown["Answers today"] == ("1", "and 2 by simulated labelers")
+    assert shown["Open slots"][0] == "1"
+    assert shown["Round in progress"] == ("1", "Fine-tuning")
+    assert "3 of 12" in html and "step 3 of 12" in html
+    with work() as session:
+        rounds.fail(session, claim, "The disk is full. Make room.", "Traceback: here")
+    html = researcher.get("/overview").text
+    assert tiles(html)["Round in progress"] == ("none", "round 1 is failed")
+    assert "Recent failures" in html
+    assert "The disk is full. Make room." in html and "Traceback: here" in html
+    assert '<a href="/rounds/1">round 1</a>' in html
+
+
+def test_a_failure_outside_of_rounds_is_told_too(work: Work, admin: TestClient) -> None:
+    with work() as session:
+        run = factories.own_run(session, Stage.EXPORT)
+        run_id = run.id
+    with work() as session:
+        claim = runs.claim(session, run_id, "cpu-1", 1, pretended.LEASE)
+        assert claim is not None
+        rounds.fail(session, claim, "The directory cannot be written.", "")
+    html = admin.get("/overview").text
+    assert "<strong>Export</strong>" in html and "The directory cannot be written." in html
+
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+FULL = contexts.OverviewPage(
+    tiles=[("Documents", "3", None)],
+    steps=[contexts.Step("Do", "why", "/there", "Go", False), contexts.Step("Did", "why", None, "Go", True)],
+    round=contexts.RoundLine(1, "demo", "running", "in progress", "PPO", "words", 0, 0, "3", "–", NOW, 2.0, True),
+    policies=[contexts.PolicyLine(1, "p", "checkpoint", True, 1, "ab", "q", 2, 3, NOW, False)],
+    failures=[contexts.Failure("PPO", "why", None, None, NOW)],
+)
+
+
+@pytest.mark.parametrize("context", [FULL, contexts.OverviewPage([], [], None, [], [])])
+def test_the_template_needs_its_context_and_nothing_else(context: Any) -> None:
+    frame: dict[str, Any] = {"site": Site("Hone", "http://here"), "viewer": None, "navigation": [], "page_version": "1"}
+    shown = {name: getattr(context, name) for name in context.__dataclass_fields__}
+    assert "</html>" in environment().get_template("overview/overview.html").render(frame | shown)

@@ -1,0 +1,343 @@
+"""Rows for tests: people, documents with summaries, batches of comparisons, and one row in every table.
+
+Knows the shortest way to something worth asking about. Knows nothing of any test.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+
+from app.domain.words import (
+    CheckpointKind,
+    LabelerKind,
+    LinkPurpose,
+    PolicyKind,
+    Role,
+    RunState,
+    SkipReason,
+    SlotState,
+    Split,
+    Stage,
+)
+from app.services import judging
+from app.services.people import Viewer
+from app.services.projects import the_project
+from app.store import corpus, labeling, people, rounds, runs
+from app.store.session import Session
+from app.store.tables import (
+    Checkpoint,
+    Comparison,
+    Document,
+    Export,
+    MetricPoint,
+    Note,
+    Preference,
+    Rating,
+    Run,
+    Showing,
+    Slot,
+)
+
+LEASE = timedelta(minutes=15)
+PAGE = "test-page"
+
+_numbers = itertools.count(1)
+
+
+def labeler(
+    session: Session,
+    name: str | None = None,
+    role: Role = Role.LABELER,
+    kind: LabelerKind = LabelerKind.HUMAN,
+) -> Viewer:
+    """An account that can sign in once it has a password."""
+    row = people.add_labeler(session, name or f"{role}-{next(_numbers)}", role, kind)
+    return Viewer(row.id, row.name, role, kind)
+
+
+def admin(session: Session, name: str | None = None) -> Viewer:
+    """An account that may see everything and judge nothing."""
+    return labeler(session, name, Role.ADMIN)
+
+
+def document(session: Session, source_id: str | None = None, split: Split = Split.TRAIN) -> Document:
+    """A document without summaries."""
+    return documents(session, [source_id or f"d{next(_numbers)}"], split)[0]
+
+
+def documents(session: Session, source_ids: Sequence[str], split: Split = Split.TRAIN) -> list[Document]:
+    """Documents without summaries, in this order."""
+    project = the_project(session)
+    added = corpus.add_documents(
+        session,
+        [
+            {
+                "project_id": project.id,
+                "source_id": source_id,
+                "community": "cats",
+                "title": f"Title of {source_id}",
+                "post": f"A long story about the cat {source_id}.",
+                "info": {},
+                "split": split,
+                "source_split": None,
+                "run_id": None,
+            }
+            for source_id in source_ids
+        ],
+    )
+    return [added[source_id] for source_id in source_ids]
+
+
+def summary(session: Session, document_id: int, text: str | None = None, policy: str = "ref") -> int:
+    """A summary by a policy, made as an imported one where it is not there yet."""
+    text = text or f" Summary {next(_numbers)}."
+    writer = corpus.policies_by_name(session, the_project(session).id, [policy])[policy]
+    ids = corpus.add_summaries(session, [{"document_id": document_id, "policy_id": writer.id, "text": text}])
+    return ids[document_id, writer.id, text, -1]
+
+
+def reference_document(session: Session, source_id: str | None = None, split: Split = Split.TRAIN) -> Document:
+    """A document with its reference summary: the least a round needs."""
+    row = document(session, source_id, split)
+    summary(session, row.id)
+    return row
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch and its comparisons, in the order in which they were put up."""
+
+    batch_id: int
+    comparisons: Sequence[int]
+
+
+def pairs(
+    session: Session,
+    count: int = 1,
+    *,
+    opinions: int = 1,
+    priority: int = 0,
+    for_kind: LabelerKind | None = None,
+    name: str | None = None,
+    reason: str = "test",
+    split: Split = Split.TRAIN,
+    round_id: int | None = None,
+) -> Pairs:
+    """A batch of `count` comparisons, each of a document of its own, by the policies `ref` and `other`."""
+    batch = labeling.add_batch(
+        session,
+        the_project(session).id,
+        name or f"batch {next(_numbers)}",
+        opinions=opinions,
+        priority=priority,
+        for_kind=for_kind,
+        round_id=round_id,
+    )
+    about = documents(session, [f"d{next(_numbers)}" for _ in range(count)], split)
+    writers = corpus.policies_by_name(session, the_project(session).id, ["ref", "other"])
+    ids = corpus.add_summaries(
+        session,
+        [
+            {
+                "document_id": one.id,
+                "policy_id": writers[policy].id,
+                "text": f" {one.source_id} by {policy}.",
+            }
+            for one in about
+            for policy in ("ref", "other")
+        ],
+    )
+    rows = [
+        {
+            "document_id": one.id,
+            "first_summary_id": ids[one.id, writers["ref"].id, f" {one.source_id} by ref.", -1],
+            "second_summary_id": ids[one.id, writers["other"].id, f" {one.source_id} by other.", -1],
+            "reason": reason,
+        }
+        for one in about
+    ]
+    labeling.add_comparisons(session, batch.id, rows)
+    put_up = session.scalars(select(Comparison.id).where(Comparison.batch_id == batch.id).order_by(Comparison.id))
+    return Pairs(batch.id, list(put_up))
+
+
+def hold(session: Session, viewer: Viewer, ahead: int = 1) -> list[UUID]:
+    """Showings that the labeler holds after asking for `ahead`."""
+    return [lease.showing_id for lease in judging.leases(session, viewer, ahead, LEASE, PAGE)]
+
+
+def say(session: Session, viewer: Viewer, showing_id: UUID, value: int = 2, key: UUID | None = None) -> judging.Saved:
+    """Answer a showing, in displayed order."""
+    return judging.answer(
+        session, viewer, showing_id=showing_id, key=key or uuid4(), value=value, explanation=None, seconds=1.5
+    )
+
+
+def judge_all(session: Session, viewer: Viewer, value: int = 2) -> int:
+    """Answer everything there is for the labeler. Gives how many."""
+    given = 0
+    while held := hold(session, viewer, 3):
+        for showing in held:
+            say(session, viewer, showing, value)
+            given += 1
+    return given
+
+
+def base_checkpoint(session: Session) -> Checkpoint:
+    """A base model that nobody has to load."""
+    return rounds.add_checkpoint(
+        session,
+        Checkpoint(
+            project_id=the_project(session).id,
+            kind=CheckpointKind.BASE,
+            path=f"models/base-{next(_numbers)}",
+            digest=sha256(b"base").hexdigest(),
+            bytes=1,
+        ),
+    )
+
+
+def trained_checkpoint(
+    session: Session, run: Run, parent: Checkpoint, kind: CheckpointKind = CheckpointKind.POLICY
+) -> Checkpoint:
+    """What a run wrote."""
+    return rounds.add_checkpoint(
+        session,
+        Checkpoint(
+            project_id=run.project_id,
+            kind=kind,
+            run_id=run.id,
+            parent_id=parent.id,
+            path=f"models/{run.id}-{kind}",
+            digest=sha256(str(run.id).encode()).hexdigest(),
+            bytes=1,
+        ),
+    )
+
+
+def own_run(session: Session, stage: Stage = Stage.EXPORT, state: RunState = RunState.QUEUED) -> Run:
+    """A run outside of rounds."""
+    return runs.add_run(session, the_project(session).id, stage, state, {}, asked_by=None)
+
+
+def everything(session: Session) -> None:
+    """At least one row in every table, every foreign key filled once."""
+    project = the_project(session)
+    boss, worker = admin(session), labeler(session)
+    people.add_sign_in(session, worker.id, sha256(b"session").digest(), LEASE, "a browser")
+    people.add_invitation(session, worker.id, LinkPurpose.INVITE, sha256(b"link").digest(), LEASE, boss.id)
+    people.add_token(session, worker.id, "a program", "hone_12345", sha256(b"token").digest())
+    people.audit(session, boss.id, "did", "everything", None, why="for a test")
+
+    recipe = rounds.recipes(session, project.id)[0]
+    turn = rounds.add_round(session, project.id, recipe.id, boss.id, False)
+    run = runs.add_run(
+        session, project.id, Stage.SFT, RunState.PENDING, {}, asked_by=boss.id, round_id=turn.id, position=1
+    )
+    session.add(MetricPoint(run_id=run.id, name="loss", step=1, value=0.5))
+    trained = trained_checkpoint(session, run, base_checkpoint(session))
+    policy = corpus.add_policy(session, project.id, "trained", PolicyKind.CHECKPOINT, trained.id, {"temperature": 0.7})
+    corpus.set_current_policy(session, project.id, policy.id)
+    runs.add_export(
+        session,
+        Export(project_id=project.id, run_id=run.id, path="exports/1", digest="0" * 64, rows=1, bytes=1),
+    )
+
+    put_up = pairs(session, 3, opinions=1, round_id=turn.id)
+    people.assign_batch(session, put_up.batch_id, [worker.id])
+    held = hold(session, worker, 3)
+    say(session, worker, held[0])
+    judging.skip(session, worker, showing_id=held[1], reason=SkipReason.OTHER, comment="why not")
+    comparison = session.get_one(Comparison, put_up.comparisons[0])
+    session.add(
+        Note(
+            comparison_id=comparison.id,
+            summary_id=comparison.first_summary_id,
+            labeler_id=worker.id,
+            showing_id=held[0],
+            version=1,
+            text="It is about a cat.",
+        )
+    )
+    corpus.add_summaries(
+        session,
+        [
+            {
+                "document_id": comparison.document_id,
+                "policy_id": policy.id,
+                "text": " By a model.",
+                "checkpoint_id": trained.id,
+                "run_id": run.id,
+                "prompt": "TL;DR:",
+                "decoding": {"temperature": 0.7},
+                "seed": 1,
+                "tokens": 3,
+                "finished": True,
+            }
+        ],
+    )
+    rated = Slot(batch_id=put_up.batch_id, summary_id=comparison.first_summary_id, number=1, for_labeler_id=worker.id)
+    session.add(rated)
+    session.flush()
+    shown = Showing(slot_id=rated.id, labeler_id=worker.id, swapped=False, page_version=PAGE)
+    session.add(shown)
+    session.flush()
+    session.add(
+        Rating(
+            summary_id=comparison.first_summary_id,
+            labeler_id=worker.id,
+            slot_id=rated.id,
+            showing_id=shown.id,
+            version=1,
+            overall=6,
+            surplus=False,
+            key=uuid4(),
+        )
+    )
+    session.flush()
+
+
+# What a test asks about slots and answers
+
+
+def slots(session: Session, comparison_id: int) -> list[Slot]:
+    """A comparison's slots by number, as they are now."""
+    query = select(Slot).where(Slot.comparison_id == comparison_id).order_by(Slot.number)
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def slot_states(session: Session, comparison_id: int) -> list[SlotState]:
+    """The states of a comparison's slots by number."""
+    return [SlotState(slot.state) for slot in slots(session, comparison_id)]
+
+
+def slot_of(session: Session, showing_id: UUID) -> Slot:
+    """The slot that was shown."""
+    return session.scalars(
+        select(Slot)
+        .join(Showing, Showing.slot_id == Slot.id)
+        .where(Showing.id == showing_id)
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def answers(session: Session, comparison_id: int) -> list[Preference]:
+    """Every version of every answer to a comparison, in the order in which they came."""
+    return list(
+        session.scalars(select(Preference).where(Preference.comparison_id == comparison_id).order_by(Preference.id))
+    )
+
+
+def run_out(session: Session, showing_id: UUID | None = None) -> None:
+    """Let leases run out as the database's clock sees it: this showing's, or all."""
+    rows = select(Slot).where(Slot.state == SlotState.LEASED)
+    if showing_id is not None:
+        rows = rows.where(Slot.showing_id == showing_id)
+    for slot in session.scalars(rows.execution_options(populate_existing=True)):
+        slot.lease_expires_at = func.now() - timedelta(seconds=1)
+    session.flush()

@@ -1,0 +1,40 @@
+"""Quick units of work for tests of one request after the other.
+
+Knows that everything a test commits is rolled back at its end, on one connection that is shared by the session, where
+a database of its own would cost half a second. `now()` stands still for the length of a test. Tests of threads take
+`own_sessions`. Knows nothing of any subject.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import sessionmaker
+
+from app.store.session import Sessions, connect
+from tests.support.servers import Template
+
+
+@pytest.fixture(scope="session")
+def shared_engine(furnished: Template) -> Iterator[Engine]:
+    """A database in which nothing is ever committed."""
+    with furnished.fresh_database() as url:
+        engine = create_engine(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def sessions(shared_engine: Engine) -> Iterator[Sessions]:
+    """A session factory whose commits last until the test ends."""
+    with shared_engine.connect() as connection, connection.begin() as everything:
+        yield sessionmaker(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
+        everything.rollback()
+
+
+@pytest.fixture
+def own_sessions(database_url: str) -> Iterator[Sessions]:
+    """A session factory on a database of this test's own, with a connection for each of many threads."""
+    factory = connect(database_url, pool=16)
+    yield factory
+    factory.kw["bind"].dispose()

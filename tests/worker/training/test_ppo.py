@@ -1,0 +1,150 @@
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.domain.recipes import PpoRecipe, SamplingRecipe
+from tests.support import tiny_models
+from tests.worker.training.conftest import SAMPLING
+from tests.worker.training.test_rollouts import rolled
+from worker.training import advantages, logprobs, metrics, models, optimization, ppo, reward, sft
+from worker.training.devices import CPU
+from worker.training.tokens import Prompt, QueryTokens
+
+QUERIES = [tiny_models.query(seed) for seed in range(7)]
+RECIPE = PpoRecipe(episodes=16, batch=8, micro_batch=4, epochs=2, learning_rate=1e-4)
+
+
+def run(
+    sft_run: sft.SftResult,
+    reward_run: reward.RewardResult,
+    out_dir: Path,
+    recipe: PpoRecipe = RECIPE,
+    sink: metrics.Sink | None = None,
+    start_dir: Path | None = None,
+    sampling: SamplingRecipe = SAMPLING,
+) -> ppo.PpoResult:
+    return ppo.train(
+        sft_run.directory,
+        reward_run.directory,
+        QUERIES,
+        recipe,
+        sampling=sampling,
+        precision="fp32",
+        seed=5,
+        out_dir=out_dir,
+        sink=sink or metrics.NullSink(),
+        start_dir=start_dir,
+    )
+
+
+def weights(directory: Path) -> list[torch.Tensor]:
+    return [each.detach() for each in models.load_policy(directory, CPU).parameters()]
+
+
+def test_two_rollouts_give_two_loadable_models_and_every_metric(
+    sft_run: sft.SftResult, reward_run: reward.RewardResult, tmp_path: Path
+) -> None:
+    sink = metrics.ListSink()
+    result = run(sft_run, reward_run, tmp_path, sink=sink)
+    assert (result.episodes, result.steps, len(result.history)) == (16, 4, 2)
+    assert result.policy_dir == tmp_path / "policy" and result.value_dir == tmp_path / "value"
+    assert result.history[0].kl == 0 and result.history[1].kl != 0
+    assert models.load_reward(result.value_dir, CPU).offset == pytest.approx(reward_run.offset)
+    for name in metrics.DOCS:
+        if name.startswith("ppo/"):
+            assert len(sink.series(name)) == 2, name
+    assert sink.series(metrics.PPO_LEARNING_RATE) == pytest.approx([1e-4, 0.5e-4])
+    assert sink.steps[-1][:2] == (8, 8) and [step[0] for step in sink.steps] == list(range(1, 9))
+    again = run(sft_run, reward_run, tmp_path / "again")
+    assert all(torch.equal(a, b) for a, b in zip(weights(result.policy_dir), weights(again.policy_dir), strict=True))
+    resumed = run(sft_run, reward_run, tmp_path / "more", replace(RECIPE, episodes=8), start_dir=result.policy_dir)
+    assert resumed.history[0].kl != 0, "the penalty is measured from the SFT policy, wherever the policy starts"
+
+
+def test_ppo_raises_the_score(sft_run: sft.SftResult, reward_run: reward.RewardResult, tmp_path: Path) -> None:
+    recipe = PpoRecipe(episodes=112, batch=16, micro_batch=16, learning_rate=1e-3, kl_coefficient=0.01)
+    history = run(sft_run, reward_run, tmp_path, recipe, sampling=replace(SAMPLING, batch=16)).history
+    assert sum(each.score for each in history[-2:]) / 2 > history[0].score + 0.5
+    assert history[-1].length > history[0].length, "its labelers like long summaries"
+    assert history[-1].kl > 0
+
+
+def test_targets_whiten_advantages_and_leave_returns(sft_run: sft.SftResult, reward_run: reward.RewardResult) -> None:
+    rollout, _, _ = rolled(sft_run.directory, reward_run.directory)
+    gains, returns = ppo.targets(rollout, RECIPE)
+    plain, same = advantages.estimate(rollout.rewards(0.05), rollout.values, rollout.mask, 1.0, 0.95)
+    assert torch.equal(returns, same)
+    assert torch.allclose(gains, advantages.whiten(plain, rollout.mask))
+    assert torch.equal(ppo.targets(rollout, replace(RECIPE, whiten_advantages=False))[0], plain)
+    whitened = advantages.whiten(rollout.rewards(0.05), rollout.mask, shift_mean=False)
+    expected = advantages.estimate(whitened, rollout.values, rollout.mask, 1.0, 0.95)[1]
+    assert torch.equal(ppo.targets(rollout, replace(RECIPE, whiten_rewards=True))[1], expected)
+
+
+def test_a_step_at_the_rollout_has_ratio_one_and_trains_policy_and_value(
+    sft_run: sft.SftResult, reward_run: reward.RewardResult
+) -> None:
+    rollout, codec, trained = rolled(sft_run.directory, reward_run.directory)
+    gains, returns = ppo.targets(rollout, RECIPE)
+    before = [each.clone() for each in (next(iter(trained.policy.parameters())), trained.value.stock.score.weight)]
+    optimizer = optimization.adam([*trained.policy.parameters(), *trained.value.parameters()], 1e-3, 1e-5)
+    loop = ppo.Loop(trained, optimizer, codec, RECIPE, SAMPLING, "fp32", 1, metrics.NullSink())
+    sums = loop.step(rollout, gains, returns, range(6))
+    assert sums[metrics.PPO_CLIP_FRACTION] == 0
+    assert sums[metrics.PPO_STEP_KL] == pytest.approx(0, abs=1e-4)
+    assert sums[metrics.PPO_POLICY_LOSS] == pytest.approx(-float(gains.sum()), abs=1e-2)
+    expected = 0.5 * float(((rollout.values - returns) ** 2)[rollout.mask].sum())
+    assert sums[metrics.PPO_VALUE_LOSS] == pytest.approx(expected, rel=1e-3)
+    after = (next(iter(trained.policy.parameters())), trained.value.stock.score.weight)
+    assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_micro_batches_change_memory_only(sft_run: sft.SftResult, reward_run: reward.RewardResult) -> None:
+    moved = []
+    for micro_batch in (6, 1):
+        rollout, codec, trained = rolled(sft_run.directory, reward_run.directory)
+        gains, returns = ppo.targets(rollout, RECIPE)
+        recipe = replace(RECIPE, episodes=6, batch=6, micro_batch=micro_batch)
+        optimizer = torch.optim.SGD([*trained.policy.parameters(), *trained.value.parameters()], lr=0.1)
+        loop = ppo.Loop(trained, optimizer, codec, recipe, SAMPLING, "fp32", 1, metrics.NullSink())
+        loop.step(rollout, gains, returns, range(6))
+        with torch.inference_mode():
+            batch = rollout.batch(range(6), codec.pad)
+            moved.append((logprobs.of_summaries(trained.policy, batch, 0.7), trained.value.values(batch)))
+    assert torch.allclose(moved[0][0], moved[1][0], atol=1e-3) and torch.allclose(moved[0][1], moved[1][1], atol=1e-3)
+
+
+def test_queries_are_gone_through_evenly() -> None:
+    prompts = [Prompt(str(number), QueryTokens((number,))) for number in range(5)]
+    stream = ppo.endless(prompts, 3)
+    drawn = Counter(next(stream).text for _ in range(15))
+    assert set(drawn.values()) == {3}
+
+
+def test_a_cancelled_run_leaves_nothing_behind(
+    sft_run: sft.SftResult, reward_run: reward.RewardResult, tmp_path: Path
+) -> None:
+    with pytest.raises(metrics.Cancelled):
+        run(sft_run, reward_run, tmp_path, sink=metrics.ListSink(cancel_at=20))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reward_model_of_another_vocabulary_is_refused(
+    sft_run: sft.SftResult, reward_run: reward.RewardResult, tmp_path: Path
+) -> None:
+    strange = tiny_models.build(tmp_path / "strange", vocabulary=300)
+    with pytest.raises(ValueError, match="different vocabularies"):
+        ppo.train(
+            strange,
+            reward_run.directory,
+            QUERIES,
+            RECIPE,
+            sampling=SAMPLING,
+            precision="fp32",
+            seed=1,
+            out_dir=tmp_path,
+            sink=metrics.NullSink(),
+        )

@@ -1,0 +1,43 @@
+"""Generalised advantage estimation and whitening, pure.
+
+Every mean and variance is over real tokens only: padding holds zeros and must not count.
+"""
+
+import torch
+from torch import Tensor
+
+VARIANCE_GUARD = 1e-8
+
+
+def estimate(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
+    """(B, S) float32 rewards and values, (B, S) bool mask -> (B, S) advantages and returns, 0 on padding.
+
+    delta_t = r_t + gamma * V_{t+1} - V_t, A_t = delta_t + gamma * lambda * A_{t+1}; V and A are 0 after the last real
+    token, where the episode ends. returns = advantages + values. (Schulman et al. 2016; LMHP)
+    """
+    real = mask.to(rewards.dtype)
+    advantages = torch.zeros_like(rewards)
+    carried = torch.zeros_like(rewards[:, 0])
+    next_value = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        carried = (delta + gamma * gae_lambda * carried) * real[:, t]
+        next_value = values[:, t] * real[:, t]
+        advantages[:, t] = carried
+    return advantages, (advantages + values) * real
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, S) -> (): mean where the mask is true."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum()
+
+
+def whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
+    """(B, S) -> (B, S): (v - mean) / sqrt(var + 1e-8) over real tokens, 0 on padding; biased variance, as in LMHP.
+
+    With `shift_mean=False` the mean is added back: the form used for rewards.
+    """
+    mean = masked_mean(values, mask)
+    variance = masked_mean((values - mean) ** 2, mask)
+    whitened = (values - mean) * torch.rsqrt(variance + VARIANCE_GUARD)
+    return torch.where(mask, whitened if shift_mean else whitened + mean, 0.0)

@@ -1,0 +1,163 @@
+"""Supervised fine-tuning: the base model learns to continue prompts with reference summaries.
+
+P 3.4, B.1: one epoch, Adam, cosine decay to 0, targets with a leading space and an end token. The loss is the mean
+over all target tokens of a step, so that micro-batches change memory and nothing else.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.domain.prompts import TLDR, PromptTemplate
+from app.domain.recipes import LossOn, Precision, SamplingRecipe, SftRecipe
+from worker.training import checkpoints, devices, logprobs, metrics, models, optimization, seeding, tokens
+from worker.training.batches import Batch, collate, length_sorted
+from worker.training.examples import Demonstration
+from worker.training.tokens import QueryTokens, SummaryTokens
+
+
+@dataclass(frozen=True, slots=True)
+class SftResult:
+    """What SFT did. Losses are nats per token; the validation losses are None without validation documents."""
+
+    directory: Path
+    documents: int
+    steps: int
+    training_loss: float
+    validation_loss_before: float | None
+    validation_loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    prompt: QueryTokens
+    summary: SummaryTokens
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.summary)
+
+
+def train(
+    base_dir: Path,
+    examples: Sequence[Demonstration],
+    validation: Sequence[Demonstration],
+    recipe: SftRecipe,
+    *,
+    sampling: SamplingRecipe,
+    precision: Precision,
+    seed: int,
+    out_dir: Path,
+    sink: metrics.Sink,
+    template: PromptTemplate = TLDR,
+) -> SftResult:
+    """Trains on the first `recipe.documents` examples and writes a checkpoint to `out_dir`.
+
+    `sampling` gives the prompt and summary limits. An incomplete last batch is trained on too. Raises ValueError
+    without examples, PromptTooLong, ModelTooShort, Diverged, or the sink's Cancelled (then nothing is written).
+    """
+    if not examples:
+        raise ValueError("there is no document with a reference summary to learn from")
+    device = devices.best()
+    codec = tokens.load(base_dir)
+
+    def encoded(each: Demonstration) -> _Example:
+        prompt = codec.prompt(each.query, template, sampling.max_query_tokens).tokens
+        return _Example(prompt, codec.summary(each.summary_text, sampling.max_summary_tokens))
+
+    rows = [encoded(each) for each in examples[: recipe.documents]]
+    held_out = [encoded(each) for each in validation]
+    model = models.load_policy(base_dir, device)
+    models.check_length(model, max(map(len, [*rows, *held_out])))
+
+    def validate(step: int) -> float | None:
+        if not held_out:
+            return None
+        loss = _validation_loss(model, held_out, recipe, codec.pad, device, precision, sink)
+        sink.metric(metrics.SFT_VALIDATION_LOSS, step, loss)
+        return loss
+
+    optimizer = optimization.adam(model.parameters(), recipe.learning_rate, recipe.adam_eps)
+    batches = [
+        [rows[index] for index in order[start : start + recipe.batch]]
+        for epoch in range(recipe.epochs)
+        for order in [seeding.shuffled(len(rows), seed, "sft", epoch)]
+        for start in range(0, len(rows), recipe.batch)
+    ]
+    before = validate(0)
+    loss = 0.0
+    for step, batch in enumerate(batches):
+        started = time.perf_counter()
+        rate = recipe.learning_rate * optimization.share(recipe.schedule, step, len(batches))
+        optimization.set_learning_rate(optimizer, rate)
+        loss = _step(model, optimizer, batch, recipe, codec.pad, device, precision, sink, f"SFT step {step + 1}")
+        sink.metric(metrics.SFT_LOSS, step, loss)
+        sink.metric(metrics.SFT_LEARNING_RATE, step, rate)
+        sink.metric(metrics.SFT_TOKENS_PER_SECOND, step, sum(map(len, batch)) / (time.perf_counter() - started))
+        sink.progress(step + 1, len(batches), f"learned from references, step {step + 1} of {len(batches)}")
+    after = validate(len(batches))
+    sink.check()
+    checkpoints.save(model, codec.tokenizer, out_dir)
+    return SftResult(out_dir, len(rows), len(batches), loss, before, after)
+
+
+def _step(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequence[_Example],
+    recipe: SftRecipe,
+    pad: int,
+    device: torch.device,
+    precision: Precision,
+    sink: metrics.Sink,
+    words: str,
+) -> float:
+    targets = sum(_targets(each, recipe.loss_on) for each in batch)
+    total = torch.zeros((), device=device)
+    for group in length_sorted([len(each) for each in batch], recipe.micro_batch):
+        sink.check()
+        with devices.autocast(device, precision):
+            loss = negative_logprob(model, _batch(batch, group, pad, device), recipe.loss_on) / targets
+        torch.autograd.backward(loss)
+        total += loss.detach()
+    value = optimization.finite(total, words)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return value
+
+
+@torch.inference_mode()
+def _validation_loss(
+    model: Any,
+    examples: Sequence[_Example],
+    recipe: SftRecipe,
+    pad: int,
+    device: torch.device,
+    precision: Precision,
+    sink: metrics.Sink,
+) -> float:
+    total = torch.zeros((), device=device)
+    for group in length_sorted([len(each) for each in examples], recipe.micro_batch):
+        sink.check()
+        with devices.autocast(device, precision):
+            total += negative_logprob(model, _batch(examples, group, pad, device), recipe.loss_on)
+    return float(total) / sum(_targets(each, recipe.loss_on) for each in examples)
+
+
+def _batch(examples: Sequence[_Example], group: Sequence[int], pad: int, device: torch.device) -> Batch:
+    return collate([examples[i].prompt for i in group], [examples[i].summary for i in group], pad, device)
+
+
+def _targets(example: _Example, loss_on: LossOn) -> int:
+    return len(example.summary) if loss_on == "summary" else len(example) - 1
+
+
+def negative_logprob(model: Any, batch: Batch, loss_on: LossOn) -> Tensor:
+    """() float32: summed negative log-probability, at temperature 1, of the summary tokens with their end token, or of
+    every token but the very first."""
+    found = logprobs.of_summaries(model, batch, 1.0) if loss_on == "summary" else logprobs.of_sequences(model, batch)
+    return -found.sum()

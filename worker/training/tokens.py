@@ -1,0 +1,123 @@
+"""Text to token ids and back, by the tokenizer of a model directory.
+
+Knows the prompt limit, the leading space, the end token, and that padding is not the end token. Knows no tensors.
+Three kinds of ids are three types, so that raw samples cannot be scored by mistake.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NewType, cast
+
+from transformers import AutoTokenizer
+
+from app.domain.prompts import PromptTemplate
+from worker.training.examples import Query
+
+QueryTokens = NewType("QueryTokens", tuple[int, ...])
+"""A prompt, shortened to its limit."""
+RawTokens = NewType("RawTokens", tuple[int, ...])
+"""What a model wrote; it may go on after an end token."""
+SummaryTokens = NewType("SummaryTokens", tuple[int, ...])
+"""A summary: at least one token, and an end token only in the last place (or nowhere, if it did not end)."""
+
+FREE_PADS = ("<|endoftext|>", "<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<unk>", "[UNK]")
+
+
+class UnusableTokenizer(ValueError):
+    """A tokenizer that cannot serve; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The text a model continues, after truncation, and its tokens."""
+
+    text: str
+    tokens: QueryTokens
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A tokenizer with its special ids. `prefix` is what the tokenizer itself puts before a text (nothing or BOS)."""
+
+    tokenizer: Any
+    eos: int
+    pad: int
+    prefix: tuple[int, ...]
+
+    def ids(self, text: str) -> list[int]:
+        """Plain tokens of a text. A special token spelled out in a post is text, not a special token."""
+        found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return cast(list[int], found["input_ids"])
+
+    def prompt(self, query: Query, template: PromptTemplate, limit: int) -> Prompt:
+        """The document as a prompt of at most `limit` tokens; only the post is cut (app.domain.prompts).
+
+        Raises PromptTooLong when the prompt does not fit even without its post.
+        """
+        text = template.fit(
+            query.subreddit, query.title, query.post, lambda made: len(self.ids(made)), limit - len(self.prefix)
+        )
+        return Prompt(text, QueryTokens((*self.prefix, *self.ids(text))))
+
+    def summary(self, text: str, limit: int) -> SummaryTokens:
+        """A space, the text without outer white space, and the end token; cut to `limit` tokens, end token included.
+
+        P 1.4: a text that is too long keeps its first limit - 1 tokens and gets the end token all the same.
+        """
+        stripped = text.strip()
+        words = self.ids(f" {stripped}") if stripped else []
+        return SummaryTokens((*words[: limit - 1], self.eos))
+
+    def cut(self, raw: RawTokens) -> SummaryTokens:
+        """The tokens up to and with the first end token; all of them when there is none."""
+        return SummaryTokens(raw[: raw.index(self.eos) + 1] if self.eos in raw else raw)
+
+    def require_same(self, other: "Codec") -> None:
+        """Raises UnusableTokenizer unless both give every text the same ids; a model cannot read another's tokens."""
+        if self.tokenizer.get_vocab() != other.tokenizer.get_vocab() or self.eos != other.eos:
+            raise UnusableTokenizer("the policy and the reward model have different vocabularies")
+
+    def finished(self, summary: SummaryTokens) -> bool:
+        """Whether the summary ends by itself."""
+        return summary[-1] == self.eos
+
+    def text(self, summary: SummaryTokens) -> str:
+        """What people read: no special tokens, no outer white space, no NUL (which a database cannot hold)."""
+        decoded = cast(str, self.tokenizer.decode(list(summary), skip_special_tokens=True))
+        return decoded.replace("\0", "").strip()
+
+
+def load(model_dir: Path) -> Codec:
+    """The codec of a model directory.
+
+    Raises UnusableTokenizer when it has no end token.
+    """
+    return codec(AutoTokenizer.from_pretrained(str(model_dir)))
+
+
+def codec(tokenizer: Any) -> Codec:
+    """A codec around a tokenizer, which is given a padding token that differs from its end token."""
+    if tokenizer.eos_token_id is None:
+        raise UnusableTokenizer("the tokenizer has no end-of-text token: summaries could not end")
+    pad = free_pad(tokenizer)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    starts = whole[: len(whole) - len(plain)] if whole[len(whole) - len(plain) :] == plain else []
+    return Codec(tokenizer, int(tokenizer.eos_token_id), pad, tuple(starts))
+
+
+def free_pad(tokenizer: Any) -> int:
+    """An id to pad with that is not the end token.
+
+    The tokenizer's own, else a special token that is in nobody's way, else any other id: padding is masked and ends
+    are read by position, so the choice cannot change a number. The vocabulary is never enlarged, because that would
+    resize the embeddings.
+    """
+    eos = int(tokenizer.eos_token_id)
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != eos:
+        return int(tokenizer.pad_token_id)
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    named = [vocabulary[name] for name in FREE_PADS if name in vocabulary]
+    special = [each for each in sorted(tokenizer.all_special_ids) if each != tokenizer.bos_token_id]
+    return next(int(each) for each in [*named, *special, 0, 1] if each != eos)
