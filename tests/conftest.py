@@ -3,6 +3,7 @@
 Knows how the pieces are put together for a test. Knows nothing of any subject.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -14,6 +15,9 @@ from app.services.install import furnish
 from app.store import schema
 from app.store.session import Sessions, connect, unit_of_work
 from tests.support.servers import Servers, Template, running_servers, template
+
+# No test may ask a hub; a model that is not here is a failure, not a download.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _prepare(url: str) -> None:

@@ -12,7 +12,8 @@ import os
 import platform
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
 from typing import Any
@@ -43,8 +44,7 @@ log = structlog.get_logger()
 
 def reconcile() -> None:
     """Ring for runs that wait or went silent, and look at rounds that wait for people. Safe to run at any time."""
-    sessions, send = _connected(Settings())
-    with unit_of_work(sessions, send) as session:
+    with _connected(Settings()) as (sessions, send), unit_of_work(sessions, send) as session:
         runs.ring(session)
         rounds.look_around(session)
 
@@ -52,21 +52,27 @@ def reconcile() -> None:
 def execute(run_id: int) -> None:
     """Run the stage of this row, if it is there to be claimed."""
     settings = Settings()
-    sessions, send = _connected(settings)
     lease = timedelta(seconds=settings.run_lease_seconds)
-    with unit_of_work(sessions, send) as session:
-        claim = runs.claim(session, run_id, socket.gethostname(), os.getpid(), lease)
-    if claim is None:
-        log.info("nothing_to_claim", run=run_id)
-        return
-    log.info("run_claimed", run=run_id, stage=claim.stage.value, fence=claim.fence)
-    _carry_out(claim, settings, sessions, send, lease)
+    with _connected(settings) as (sessions, send):
+        with unit_of_work(sessions, send) as session:
+            claim = runs.claim(session, run_id, socket.gethostname(), os.getpid(), lease)
+        if claim is None:
+            log.info("nothing_to_claim", run=run_id)
+            return
+        log.info("run_claimed", run=run_id, stage=claim.stage.value, fence=claim.fence)
+        _carry_out(claim, settings, sessions, send, lease)
 
 
-def _connected(settings: Settings) -> tuple[Sessions, Send]:
+@contextmanager
+def _connected(settings: Settings) -> Iterator[tuple[Sessions, Send]]:
     if settings.database_url is None or settings.broker_url is None:
         raise RuntimeError("Set HONE_DATABASE_URL and HONE_BROKER_URL, or start everything with `hone run`.")
-    return connect(settings.database_url, pool=3), sender(celery_client(settings.broker_url))
+    sessions = connect(settings.database_url, pool=3)
+    try:
+        with celery_client(settings.broker_url) as client:
+            yield sessions, sender(client)
+    finally:
+        sessions.kw["bind"].dispose()
 
 
 def _carry_out(claim: Claim, settings: Settings, sessions: Sessions, send: Send, lease: timedelta) -> None:

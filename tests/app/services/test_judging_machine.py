@@ -18,7 +18,7 @@ from app.store.tables import Preference, Slot
 from tests.support import factories as make
 
 LABELERS, COMPARISONS, OPINIONS = 3, 3, 2
-EXAMPLES, STEPS = 15, 30
+EXAMPLES, STEPS = 12, 25
 
 
 @dataclass

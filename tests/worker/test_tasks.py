@@ -1,0 +1,216 @@
+"""Runs as a worker executes them: what it reads and writes, and that a message is only a doorbell."""
+
+import gzip
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from app import samples
+from app.domain.words import LabelerKind, Role, RunState, Stage
+from app.services import exports, imports, rounds, runs
+from app.services.exports import Filters
+from app.services.people import Viewer
+from app.store import people
+from app.store.session import Sessions, unit_of_work
+from tests.conftest import Work
+from tests.support.servers import Servers
+from worker import tasks
+from worker.progress import RunSink
+from worker.training.metrics import Cancelled
+
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture
+def artifacts(monkeypatch: pytest.MonkeyPatch, database_url: str, servers: Servers, tmp_path: Path) -> Path:
+    """The environment of a worker over this test's database; gives the artifact directory."""
+    monkeypatch.setenv("HONE_DATABASE_URL", database_url)
+    monkeypatch.setenv("HONE_BROKER_URL", servers.empty_broker())
+    monkeypatch.setenv("HONE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("HONE_BASE_MODEL", "tiny")
+    return tmp_path / "artifacts"
+
+
+@pytest.fixture
+def admin(work: Work) -> Viewer:
+    with work() as session:
+        row = people.add_labeler(session, "grace", Role.ADMIN, LabelerKind.HUMAN)
+        return Viewer(row.id, row.name, Role.ADMIN, LabelerKind.HUMAN)
+
+
+def _import_samples(work: Work) -> None:
+    with samples.path().open("rb") as source:
+        for chunk in imports.chunks(source, imports.DOCUMENTS, imports.Report(), stop=True):
+            with work() as session:
+                imports.DOCUMENTS.add(session, chunk, imports.Report(), None)
+
+
+def test_an_upload_becomes_documents_and_its_bad_lines_are_named(artifacts: Path, work: Work, admin: Viewer) -> None:
+    good = {"id": "t3_1", "subreddit": "cats", "title": "A cat", "post": "It sleeps.", "summary": "Cat sleeps."}
+    (artifacts / "uploads").mkdir(parents=True)
+    file = artifacts / "uploads" / "one.jsonl.gz"
+    file.write_bytes(gzip.compress(f"{json.dumps(good)}\n{{\n{json.dumps({'id': 'x'})}\n".encode()))
+    with work() as session:
+        payload = {"form": "documents", "path": "uploads/one.jsonl.gz", "name": "one.jsonl.gz", "stop": False}
+        run_id = runs.ask(session, admin, Stage.IMPORT, payload).id
+    tasks.execute(run_id)
+    with work() as session:
+        run = runs.the_run(session, run_id)
+        assert run.state == RunState.SUCCEEDED
+        assert run.result is not None
+        assert (run.result["added"], run.result["bad"]) == (1, 2)
+        assert [problem.split(":")[0] for problem in run.result["problems"]] == ["line 2, record", "line 3, post"]
+        assert session.execute(text("select source_id, run_id from document")).all() == [("t3_1", run_id)]
+    assert not file.exists()
+
+
+def test_an_import_that_stops_keeps_what_came_before_and_says_where(artifacts: Path, work: Work, admin: Viewer) -> None:
+    (artifacts / "uploads").mkdir(parents=True)
+    (artifacts / "uploads" / "two.jsonl").write_text(
+        '{"id": "a", "post": "One."}\nnot json\n{"id": "b", "post": "Two."}\n'
+    )
+    with work() as session:
+        payload = {"form": "documents", "path": "uploads/two.jsonl", "name": "two.jsonl", "stop": True}
+        run_id = runs.ask(session, admin, Stage.IMPORT, payload).id
+    tasks.execute(run_id)
+    with work() as session:
+        run = runs.the_run(session, run_id)
+        assert run.state == RunState.FAILED
+        assert run.problem is not None and "line 2" in run.problem and "1 documents added" in run.problem
+        assert session.scalar(text("select count(*) from document")) == 1
+
+
+def test_a_run_that_cannot_do_what_is_asked_ends_failed_with_words(artifacts: Path, work: Work, admin: Viewer) -> None:
+    with work() as session:
+        tiny = next(row.id for row in rounds.recipes(session) if row.name == "tiny")
+        run_id = rounds.sample_pairs(session, admin, tiny, 4, with_simulated=False)
+    tasks.execute(run_id)
+    with work() as session:
+        run = runs.the_run(session, run_id)
+    assert run.state == RunState.FAILED
+    assert run.problem == "There are no documents to summarize. Import some, then ask again."
+    assert run.traceback is not None and "CannotRun" in run.traceback
+    assert not list(artifacts.glob("runs/*"))
+
+
+def test_pairs_are_sampled_with_all_that_is_needed_to_write_them_again(
+    artifacts: Path, work: Work, admin: Viewer
+) -> None:
+    _import_samples(work)
+    with work() as session:
+        tiny = next(row.id for row in rounds.recipes(session) if row.name == "tiny")
+        run_id = rounds.sample_pairs(session, admin, tiny, 4, with_simulated=False)
+    tasks.execute(run_id)
+    # Delivered again: there is nothing to claim, and nothing is written twice.
+    tasks.execute(run_id)
+    with work() as session:
+        run = runs.the_run(session, run_id)
+        assert (run.state, run.fence) == (RunState.SUCCEEDED, 1)
+        assert run.conditions is not None and run.conditions["device"] == "cpu"
+        assert session.scalar(text("select count(*) from comparison")) == 4
+        assert session.scalar(text("select count(*) from slot where state = 'open' and for_kind = 'human'")) == 4
+        written = session.execute(
+            text(
+                "select s.prompt, s.seed, s.decoding->>'temperature', s.tokens, c.digest, c.kind from summary s "
+                "join checkpoint c on c.id = s.checkpoint_id"
+            )
+        ).all()
+    assert len(written) == 6
+    assert len({row[1] for row in written}) == 6
+    for prompt, _, temperature, tokens, digest, kind in written:
+        assert prompt.endswith("TL;DR:")
+        assert (temperature, kind) == ("0.7", "base")
+        assert 0 < tokens <= 24
+        assert len(digest) == 64
+
+
+def test_an_export_is_the_snapshot_that_was_asked_for(artifacts: Path, work: Work, admin: Viewer) -> None:
+    record = {
+        "info": {"id": "t3_1", "post": "It sleeps.", "title": "A cat", "subreddit": "cats"},
+        "split": "train",
+        "summaries": [
+            {"text": " Cat sleeps.", "policy": "ref", "note": None},
+            {"text": " Dog.", "policy": "sup1", "note": "a dog"},
+        ],
+        "choice": 0,
+        "worker": "w1",
+        "batch": "batch3",
+        "extra": {"confidence": 2},
+    }
+    with work() as session:
+        imports.COMPARISONS.add(session, [imports.COMPARISONS.read(1, json.dumps(record))], imports.Report(), None)
+    with work() as session:
+        run_id = exports.ask(session, admin, Filters())
+    later = record | {"worker": "w2"}
+    with work() as session:
+        imports.COMPARISONS.add(session, [imports.COMPARISONS.read(1, json.dumps(later))], imports.Report(), None)
+    tasks.execute(run_id)
+    with work() as session:
+        [line] = exports.listed(session)
+        assert line.export is not None and line.export.rows == 1
+        file = artifacts / line.export.path
+    assert [json.loads(each) for each in file.read_text().splitlines()] == [record]
+
+
+def test_a_run_cancelled_while_it_waits_is_never_begun(artifacts: Path, work: Work, admin: Viewer) -> None:
+    with work() as session:
+        run_id = exports.ask(session, admin, Filters())
+    with work() as session:
+        runs.cancel(session, admin, run_id)
+    tasks.execute(run_id)
+    with work() as session:
+        run = runs.the_run(session, run_id)
+    assert (run.state, run.fence) == (RunState.CANCELLED, 0)
+
+
+def test_a_second_model_is_not_loaded_on_a_host_that_trains(work: Work, admin: Viewer) -> None:
+    with work() as session:
+        tiny = next(row.id for row in rounds.recipes(session) if row.name == "tiny")
+        one = rounds.sample_pairs(session, admin, tiny, 1, with_simulated=False)
+        two = rounds.sample_pairs(session, admin, tiny, 1, with_simulated=False)
+        light = exports.ask(session, admin, Filters())
+    with work() as session:
+        assert runs.claim(session, one, "host", 1, LEASE) is not None
+    with work() as session:
+        assert runs.claim(session, two, "host", 2, LEASE) is None
+        assert runs.claim(session, light, "host", 3, LEASE) is not None
+        assert runs.claim(session, two, "host2", 4, LEASE) is not None
+
+
+def test_a_sink_stops_its_stage_when_the_run_is_cancelled_or_taken_over(
+    sessions: Sessions, work: Work, admin: Viewer
+) -> None:
+    with work() as session:
+        tiny = next(row.id for row in rounds.recipes(session) if row.name == "tiny")
+        run_id = rounds.sample_pairs(session, admin, tiny, 1, with_simulated=False)
+    with work() as session:
+        claim = runs.claim(session, run_id, "host", 1, LEASE)
+    assert claim is not None
+    sink = RunSink(sessions, lambda job: None, claim, LEASE)
+    sink.progress(1, 3, "one of three")
+    sink.metric("sample/tokens_per_second", 0, 12.5)
+    sink.flush()
+    sink.check()
+    with work() as session:
+        run = runs.the_run(session, run_id)
+        assert (run.done, run.total, run.words) == (1, 3, "one of three")
+        assert runs.points(session, [run_id]) == {run_id: {"sample/tokens_per_second": [(0, 12.5)]}}
+    with work() as session:
+        runs.cancel(session, admin, run_id)
+    sink.flush()
+    with pytest.raises(Cancelled, match="cancelled"):
+        sink.check()
+    with unit_of_work(sessions, lambda job: None) as session:
+        session.execute(text("update run set lease_expires_at = now() - interval '1 second'"))
+    with work() as session:
+        assert runs.claim(session, run_id, "other", 2, LEASE) is not None
+    stale = RunSink(sessions, lambda job: None, claim, LEASE)
+    stale.progress(3, 3, "all three")
+    stale.flush()
+    with pytest.raises(Cancelled, match="taken over"):
+        stale.check()
+    with work() as session:
+        assert runs.the_run(session, run_id).words == "one of three"
