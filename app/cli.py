@@ -135,7 +135,7 @@ class _Started:
         commands = {
             "web": [sys.executable, "-m", "app.cli", "web"],
             "worker": [
-                *[sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker", "--beat"],
+                *[sys.executable, "-m", "celery", "--quiet", "-A", "worker.celery_app", "worker", "--beat"],
                 *["--queues", "cpu,gpu", "--concurrency", "2", "--loglevel", "WARNING", "--without-gossip"],
                 *["--without-mingle"],
             ],

@@ -37,7 +37,7 @@ def score(document: str, summary: str) -> float:
     fitting = math.exp(-(((len(words) - FITTING_WORDS) / FITTING_WORDS) ** 2))
     finished = 0.5 if summary.rstrip().endswith((".", "!", "?")) else 0.0
     repeated = 1 - len(set(words)) / len(words)
-    return 3 * covered + faithful + fitting + finished - repeated
+    return 3 * covered + faithful + fitting + finished - 2 * repeated
 
 
 def judge(document: str, first: str, second: str, random: Random) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.recipes import Recipe
+from app.domain.records import BadRecord, PostRecord, read_post
 from app.simulation.client import Client
 from app.simulation.errors import TourFailed
 from app.simulation.labelers import SimulatedLabeler, at_work
@@ -20,6 +21,8 @@ from app.simulation.labelers import SimulatedLabeler, at_work
 LABELERS = 3
 LOOK_SECONDS = 0.5
 LONGEST_POST = 1800
+SHORTEST_SUMMARY = 60
+LONGEST_SUMMARY = 260
 HELD_OUT_EVERY = 4
 
 Say = Callable[[str], None]
@@ -28,24 +31,42 @@ Say = Callable[[str], None]
 def choose_documents(source: Path, target: Path, most: int) -> int:
     """Write up to `most` posts of a TL;DR file to `target`, by a hash of their ids; gives how many.
 
-    Posts of up to LONGEST_POST characters with a reference of 60 to 260; every HELD_OUT_EVERY-th becomes a validation
-    document, because a few dozen posts split by chance would leave next to none.
+    Posts of up to LONGEST_POST characters with a reference of SHORTEST_SUMMARY to LONGEST_SUMMARY; every
+    HELD_OUT_EVERY-th becomes a validation document, because a few dozen posts split by chance would leave next to none.
+    Raises TourFailed for a file that is not of this form.
     """
-    opened = gzip.open if source.suffix == ".gz" else open
-    with opened(source, "rt", encoding="utf-8") as lines:
-        posts = [json.loads(line) for line in lines if line.strip()]
     fitting = [
         post
-        for post in posts
-        if len(post.get("post", "")) <= LONGEST_POST and 60 <= len(post.get("summary") or "") <= 260
+        for post in _posts(source)
+        if len(post.post) <= LONGEST_POST and SHORTEST_SUMMARY <= len(post.summary or "") <= LONGEST_SUMMARY
     ]
-    fitting.sort(key=lambda post: sha256(str(post["id"]).encode()).digest())
+    fitting.sort(key=lambda post: sha256(post.source_id.encode()).digest())
+    if len(fitting) < HELD_OUT_EVERY:
+        raise TourFailed(f"{source} has {len(fitting)} posts that fit the demo; it needs at least {HELD_OUT_EVERY}.")
     with target.open("w", encoding="utf-8") as out:
         for number, post in enumerate(fitting[:most]):
-            kept = {name: post[name] for name in ("id", "subreddit", "title", "post", "summary") if name in post}
-            kept["split"] = "valid" if number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else "train"
+            kept = {
+                "id": post.source_id,
+                "subreddit": post.community,
+                "title": post.title,
+                "post": post.post,
+                "summary": post.summary,
+                "split": "valid" if number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else "train",
+            }
             out.write(json.dumps(kept) + "\n")
     return min(most, len(fitting))
+
+
+def _posts(source: Path) -> list[PostRecord]:
+    try:
+        with (
+            gzip.open(source, "rt", encoding="utf-8")
+            if source.suffix == ".gz"
+            else source.open(encoding="utf-8") as lines
+        ):
+            return [read_post(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    except (BadRecord, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as trouble:
+        raise TourFailed(f"{source} cannot be used for the demo: {trouble}.") from trouble
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""Simulated labelers prefer what their formula prefers, disagree sometimes, and the tour's table says so."""
+
+import gzip
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from app import samples
+from app.domain.preferences import choice
+from app.simulation import gold, table, tour
+from app.simulation.errors import TourFailed
+
+DOCUMENT = (
+    "My neighbour's rooster crows at four every morning. I asked twice, kindly, and brought earplugs. The landlord "
+    "says roosters are allowed. Should I ask the neighbour to keep the rooster in a dark coop until seven?"
+)
+GOOD = "My neighbour's rooster crows at four every morning; should I ask the neighbour to keep it in a dark coop?"
+
+
+def test_a_fitting_summary_is_liked_better_than_noise_repetition_and_silence() -> None:
+    liked = gold.score(DOCUMENT, GOOD)
+    for worse in ("table lamp giraffe", "rooster rooster rooster rooster rooster", "", DOCUMENT + " " + DOCUMENT):
+        assert liked > gold.score(DOCUMENT, worse)
+
+
+def test_answers_are_on_the_scale_turn_with_the_sides_and_repeat_with_the_seed() -> None:
+    answers = [gold.judge(DOCUMENT, GOOD, "table lamp", Random(seed)) for seed in range(200)]
+    assert set(answers) <= set(range(1, 10))
+    assert sum(choice(answer) == 0 for answer in answers) > 180
+    turned = [gold.judge(DOCUMENT, "table lamp", GOOD, Random(seed)) for seed in range(200)]
+    assert sum(choice(answer) == 1 for answer in turned) > 180
+    assert answers == [gold.judge(DOCUMENT, GOOD, "table lamp", Random(seed)) for seed in range(200)]
+
+
+def test_two_simulated_labelers_agree_often_and_not_always() -> None:
+    posts = [json.loads(line) for line in samples.path().read_text(encoding="utf-8").splitlines()]
+    pairs = [(post["post"], post["summary"], " ".join(post["post"].split()[:28])) for post in posts]
+    both = [
+        (choice(gold.judge(*pair, Random(2 * number))), choice(gold.judge(*pair, Random(2 * number + 1))))
+        for number, pair in enumerate(pairs * 10)
+    ]
+    counted = [one == other for one, other in both if one is not None and other is not None]
+    assert 0.6 < sum(counted) / len(counted) < 0.85
+
+
+def test_documents_are_chosen_by_hash_and_every_fourth_is_held_out(tmp_path: Path) -> None:
+    zipped = tmp_path / "posts.jsonl.gz"
+    zipped.write_bytes(gzip.compress(samples.path().read_bytes()))
+    for source in (samples.path(), zipped):
+        assert tour.choose_documents(source, tmp_path / "chosen.jsonl", 12) == 12
+        chosen = [json.loads(line) for line in (tmp_path / "chosen.jsonl").read_text().splitlines()]
+        assert [post["split"] for post in chosen] == ["train", "train", "train", "valid"] * 3
+    assert tour.choose_documents(samples.path(), tmp_path / "chosen.jsonl", 1000) <= 72
+
+
+def test_a_file_of_another_form_is_refused_in_words(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"id": "a", "post": "One."}\n{"id": 3}\n')
+    with pytest.raises(TourFailed, match="line 2, post: missing"):
+        tour.choose_documents(broken, tmp_path / "chosen.jsonl", 10)
+
+
+def test_the_table_shows_every_rate_with_its_n_and_interval() -> None:
+    told = {
+        "number": 1,
+        "recipe": "tiny",
+        "runs": [
+            {"stage": "sample", "result": {"pairs": 4}, "seconds": 2.0},
+            {"stage": "label", "result": {"judged": 4}, "seconds": 1.0},
+            {
+                "stage": "reward",
+                "result": {"pairs": 3, "accuracy": {"value": 0.5, "n": 2, "low": 0.1, "high": 0.9}},
+                "seconds": 3.0,
+            },
+            {"stage": "sample", "result": {"pairs": 4}, "seconds": 2.5},
+        ],
+    }
+    lines = table.lines([told])
+    assert any(line.split() == ["pairs", "judged", "4"] for line in lines)
+    assert any(line.endswith("0.50 [0.10, 0.90] n=2") for line in lines)
+    assert any(line.split() == ["seconds:", "sample", "4.5"] for line in lines)
+    assert any(line.split() == ["ROUGE-L", "-"] for line in lines)
