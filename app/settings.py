@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     )
     artifacts_dir: Path | None = Field(
         default=None,
-        description="Checkpoints, exports and uploads, shared by web and workers. Unset: `artifacts` under the data directory.",
+        description="Checkpoints, exports and uploads, shared by web and workers. Unset: `artifacts` under the data "
+        "directory.",
     )
     base_model: str = Field(
         default="smollm2-135m",

@@ -114,6 +114,7 @@ def invite(session: Session, actor: Viewer, name: str, role: Role, kind: Labeler
         raise Invalid("Names that begin with import: belong to imported comparisons.", "Choose another.", "name")
     if kind is LabelerKind.SIMULATED and role is not Role.LABELER:
         raise Invalid("A simulated labeler has the role labeler.", "Choose the role labeler.", "role")
+    people.lock_name(session, name)
     if people.labeler_by_name(session, name) is not None:
         raise Conflict(f"There is already an account named {name!r}.", "Choose another name, or reset that account.")
     labeler = people.add_labeler(session, name, role, kind)

@@ -32,6 +32,11 @@ def labeler_by_name(session: Session, name: str) -> Labeler | None:
     return session.scalar(select(Labeler).where(func.lower(Labeler.name) == func.lower(name.strip())))
 
 
+def lock_name(session: Session, name: str) -> None:
+    """One newcomer at a time under this name, until the transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(4172003, func.hashtext(name.strip().lower()))))
+
+
 def labelers_by_name(session: Session, names: list[str]) -> dict[str, Labeler]:
     """Accounts by their exact names."""
     return {row.name: row for row in session.scalars(select(Labeler).where(Labeler.name.in_(names)))}

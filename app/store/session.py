@@ -29,6 +29,8 @@ def connect(url: str, pool: int = 5) -> Sessions:
         pool_size=pool,
         max_overflow=0,
         pool_pre_ping=True,
+        # A logged error would print the values of its statement: hashes, texts of documents.
+        hide_parameters=True,
         connect_args={"options": "-c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=120s"},
     )
     return sessionmaker(engine, expire_on_commit=False)

@@ -77,7 +77,8 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _broken(request: Request, error: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, method=request.method, exc_info=error)
+    # Starlette raises it again and uvicorn logs the traceback; here it would come with every local, secrets included.
+    log.error("request_failed", path=request.url.path, method=request.method, trouble=type(error).__name__)
     response = answer(
         request,
         500,

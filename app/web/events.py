@@ -121,7 +121,7 @@ def _state(look: Look) -> dict[str, Any]:
 
 def _cursor(request: Request, after: int) -> int:
     last = request.headers.get("last-event-id", "")
-    return min(int(last), watching.NOW) if last.isascii() and last.isdigit() else after
+    return min(int(last), watching.NOW) if last.isascii() and last.isdigit() and len(last) < 20 else after
 
 
 async def _opened(

@@ -209,7 +209,15 @@ def samples(found: RoundView) -> list[SampleSummaries]:
     ]
 
 
-_CONDITION_TERMS = {"torch": "PyTorch", "torch_build": "PyTorch build"}
+_TERMS = {
+    "torch": "PyTorch",
+    "torch_build": "PyTorch build",
+    "sft": "Fine-tuned checkpoint",
+    "reward": "Reward model",
+    "up_to_preference": "Preferences up to number",
+    "kinds": "Kinds of labelers",
+    "digest": "Digest of the rows",
+}
 
 
 def conditions(found: RoundView) -> list[Conditions]:
@@ -223,9 +231,13 @@ def conditions(found: RoundView) -> list[Conditions]:
         if "precision" not in run.conditions and "torch" in run.conditions:
             rows.append(("Precision", found.recipe.precision))
         for name, value in run.conditions.items():
-            rows.append((_CONDITION_TERMS.get(name, name.replace("_", " ").capitalize()), _plain(value)))
+            rows.append((_term(name), _plain(value)))
         told.setdefault(tuple(rows), []).append(named[run.id])
     return [Conditions(", ".join(names), list(rows)) for rows, names in told.items()]
+
+
+def _term(name: str) -> str:
+    return _TERMS.get(name, name.replace("_", " ").capitalize())
 
 
 def _plain(value: object) -> str:
@@ -242,7 +254,7 @@ def snapshot(values: Mapping[str, object]) -> list[tuple[str, str]]:
     """What a checkpoint saw, as terms and short values: a list of ids is told by its length."""
     return [
         (
-            name.replace("_", " ").capitalize(),
+            _term(name),
             f"{len(value):,}"
             if isinstance(value, list) and not isinstance(next(iter(value), 0), str)
             else _plain(value),

@@ -26,8 +26,18 @@ said.className = "visually-hidden";
 said.setAttribute("role", "status");
 document.querySelector("main")?.append(said);
 
-/** @param {ParentNode} root */
-const states = (root) => parts(root).flatMap((part) => [...part.querySelectorAll(".badge")].map((badge) => badge.textContent)).join(", ");
+/**
+ * What is in which state, a line for each.
+ * @param {ParentNode} root
+ */
+const states = (root) =>
+  parts(root).flatMap((part) =>
+    [...part.querySelectorAll(".badge")].map((badge) => {
+      const heading = badge.closest("tr")?.querySelector("th");
+      const words = heading ? `${heading.textContent}: ${badge.textContent}` : badge.parentElement?.textContent ?? "";
+      return words.replace(/\s+/g, " ").trim();
+    }),
+  );
 
 async function look() {
   const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
@@ -37,13 +47,17 @@ async function look() {
   const before = states(document);
   parts(document).forEach((part, index) => {
     const next = news[index];
-    // Nothing is exchanged that somebody reads from the clipboard or has open.
     if (!next || part.isEqualNode(next)) return;
     const again = focused(part);
     part.replaceWith(next);
-    if (again) /** @type {HTMLElement | null} */ (next.querySelector(again))?.focus();
+    if (!again) return;
+    const twin = /** @type {HTMLElement | null} */ (next.querySelector(again));
+    // A button that is gone leaves the focus where it was, not at the top of the page.
+    if (!twin && next instanceof HTMLElement) next.tabIndex = -1;
+    (twin ?? /** @type {HTMLElement} */ (next)).focus();
   });
-  if (states(document) !== before) said.textContent = states(document);
+  const changed = states(document).filter((words) => !before.includes(words));
+  if (changed.length) said.textContent = changed.join(". ");
 }
 
 async function keepLooking() {

@@ -85,7 +85,7 @@ def test_a_policy_s_page(family: dict[str, int], work: Work, researcher: TestCli
         factories.summary(session, about.id, " A <i>short</i> text.", "round1-sft")
     html = researcher.get(f"/policies/{family['round1-sft']}").text
     said = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
-    for words in ("Recipe tiny", "538.1 MB", "Documents 3", "Kinds human", "Title of here", "Round 1"):
+    for words in ("Recipe tiny", "538.1 MB", "Documents 3", "Kinds of labelers human", "Title of here", "Round 1"):
         assert words in said, words
     assert "A &lt;i&gt;short&lt;/i&gt; text." in html
     descent = researcher.get(f"/policies/{family['round1-ppo']}").text

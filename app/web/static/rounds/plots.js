@@ -162,7 +162,8 @@ class Plot {
             dash: DASHES[index % DASHES.length],
             width: 2,
             spanGaps: true,
-            points: { show: this.#columns[index].filter((value) => value !== undefined).length < 12, size: 5 },
+            // A line through few points, or through points far apart, is not seen without them.
+            points: { show: () => this.#columns[index].filter((value) => value !== undefined).length < 12, size: 5 },
           })),
         ],
         hooks: { setCursor: [(/** @type {any} */ plot) => this.#tell(plot.cursor.idx ?? null)] },
