@@ -151,11 +151,14 @@ def _in_words(error: Exception) -> str:
     from app.domain.prompts import PromptTooLong
     from worker.artifacts import DiskFull
     from worker.stages.task import CannotRun
+    from worker.training.errors import CannotTrain
 
     if isinstance(error, Refusal):
         return f"{error.what} {error.what_to_do}".strip()
-    if isinstance(error, CannotRun | DiskFull | PromptTooLong):
+    if isinstance(error, CannotRun | DiskFull):
         return str(error)
+    if isinstance(error, CannotTrain | PromptTooLong):
+        return f"{str(error)[:1].upper()}{str(error)[1:]}. What was judged and every earlier checkpoint is safe."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return (
             "The worker ran out of memory. What was judged and every earlier checkpoint is safe. Lower micro_batch "

@@ -21,7 +21,7 @@ from worker.artifacts import Artifacts
 from worker.training.metrics import Sink
 
 
-class CannotRun(Exception):  # noqa: N818 - reads as the sentence a failed run shows
+class CannotRun(Exception):
     """The stage cannot do what is asked: what happened, what is safe, what to do."""
 
 

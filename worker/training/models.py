@@ -30,17 +30,18 @@ from transformers import (
 
 from worker.training import checkpoints, seeding, tokens
 from worker.training.batches import Batch
+from worker.training.errors import CannotTrain
 from worker.training.quiet import quiet
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
 
 
-class ModelMissing(LookupError):
+class ModelMissing(CannotTrain):
     """A model that is not on this machine; the message says how to get it."""
 
 
-class ModelTooShort(ValueError):
+class ModelTooShort(CannotTrain, ValueError):
     """A prompt and summary together exceed the positions a model has."""
 
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from app.domain.recipes import Schedule
+from worker.training.errors import CannotTrain
 
 
-class Diverged(RuntimeError):
+class Diverged(CannotTrain):
     """A loss became infinite or not a number; going on would only save a broken model."""
 
 

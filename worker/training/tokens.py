@@ -11,6 +11,7 @@ from typing import Any, NewType, cast
 from transformers import AutoTokenizer
 
 from app.domain.prompts import PromptTemplate
+from worker.training.errors import CannotTrain
 from worker.training.examples import Query
 
 QueryTokens = NewType("QueryTokens", tuple[int, ...])
@@ -23,7 +24,7 @@ SummaryTokens = NewType("SummaryTokens", tuple[int, ...])
 FREE_PADS = ("<|endoftext|>", "<|pad|>", "<pad>", "[PAD]", "<|padding|>", "<unk>", "[UNK]")
 
 
-class UnusableTokenizer(ValueError):
+class UnusableTokenizer(CannotTrain, ValueError):
     """A tokenizer that cannot serve; the message says why."""
 
 

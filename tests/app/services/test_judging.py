@@ -432,6 +432,35 @@ def test_an_edit_of_a_surplus_answer_fills_the_slot_that_has_become_free(work: W
         assert make.say(session, quick, new) == judging.Saved(1, True)
 
 
+def test_a_labeler_whose_answer_is_surplus_is_not_asked_again_when_the_slot_is_free(work: Work) -> None:
+    with work() as session:
+        late, quick = make.labeler(session), make.labeler(session)
+        make.pairs(session)
+        [old] = make.hold(session, late)
+        make.run_out(session)
+        [new] = make.hold(session, quick)
+        make.say(session, late, old)
+        judging.skip(session, quick, showing_id=new, reason=SkipReason.OTHER, comment=None)
+        assert make.hold(session, late, 3) == []
+
+
+def test_an_answer_to_a_slot_that_is_free_again_gives_back_the_other_one_of_the_pair(work: Work) -> None:
+    with work() as session:
+        late, quick, third = make.labeler(session), make.labeler(session), make.labeler(session)
+        pairs = make.pairs(session, opinions=2)
+        [old] = make.hold(session, late)
+        make.run_out(session)
+        [new] = make.hold(session, quick)
+        [other] = make.hold(session, late)
+        judging.skip(session, quick, showing_id=new, reason=SkipReason.OTHER, comment=None)
+        assert make.slot_states(session, pairs.comparisons[0]) == [OPEN, LEASED]
+        assert make.say(session, late, old) == judging.Saved(1, False)
+        assert make.slot_states(session, pairs.comparisons[0]) == [DONE, OPEN]
+        assert make.hold(session, late) == []
+        assert len(make.hold(session, third)) == 1
+        assert make.say(session, late, other, 9) == judging.Saved(2, False)
+
+
 # Texts and times from a browser
 
 
@@ -558,6 +587,20 @@ def test_a_skip_by_an_old_showing_gives_back_what_the_labeler_holds_of_the_same_
         make.run_out(session)
         make.hold(session, worker)
         judging.skip(session, worker, showing_id=old, reason=SkipReason.OTHER, comment=None)
+        assert make.hold(session, worker) == []
+
+
+def test_a_skip_by_an_old_showing_gives_back_the_other_slot_of_the_same_pair(work: Work) -> None:
+    with work() as session:
+        worker, other = make.labeler(session), make.labeler(session)
+        pairs = make.pairs(session, opinions=2)
+        [old] = make.hold(session, worker)
+        make.run_out(session)
+        make.hold(session, other)
+        make.hold(session, worker)
+        assert make.slot_states(session, pairs.comparisons[0]) == [LEASED, LEASED]
+        judging.skip(session, worker, showing_id=old, reason=SkipReason.OTHER, comment=None)
+        assert make.slot_states(session, pairs.comparisons[0]) == [LEASED, OPEN]
         assert make.hold(session, worker) == []
 
 

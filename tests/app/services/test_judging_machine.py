@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Connection, Engine, select
@@ -18,7 +18,7 @@ from app.store.tables import Preference, Slot
 from tests.support import factories as make
 
 LABELERS, COMPARISONS, OPINIONS = 3, 3, 2
-EXAMPLES, STEPS = 12, 25
+EXAMPLES, STEPS = 10, 25
 
 
 @dataclass
@@ -245,6 +245,8 @@ def test_any_order_of_steps_keeps_the_queue_as_the_model_says(shared_engine: Eng
             deadline=None,
             database=None,
             derandomize=True,
+            # Shrinking on a database takes minutes; the steps that failed are printed as they were drawn.
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
