@@ -200,6 +200,9 @@ def _everything(settings: Settings, log: Callable[[str], None]) -> Iterator[tupl
                 "HONE_PORT": str(settings.port),
                 "HONE_BASE_MODEL": settings.base_model,
                 "HF_HUB_DISABLE_TELEMETRY": "1",
+                # Torch threads that spin while they wait for each other lose many times over to anything else that
+                # runs, and here the web process, the databases and a browser do.
+                "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             }
             if settings.threads is not None:
                 environment["HONE_THREADS"] = environment["OMP_NUM_THREADS"] = str(settings.threads)

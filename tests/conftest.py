@@ -18,6 +18,8 @@ from tests.support.servers import Servers, Template, running_servers, template
 
 # No test may ask a hub; a model that is not here is a failure, not a download.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Torch threads beside a database and a browser: waiting threads must not spin (read when torch is loaded).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _prepare(url: str) -> None:

@@ -327,6 +327,18 @@ def test_deactivation_keeps_what_was_judged(work: Work) -> None:
         assert len(make.answers(session, pairs.comparisons[0])) == 1
 
 
+def test_a_closed_account_is_nobody_whatever_it_still_holds(work: Work) -> None:
+    with work() as session:
+        viewer, token = _member(session)
+        api_token = people.make_api_token(session, viewer, "a script")
+        _, link = people.reset(session, make.admin(session), viewer.id)
+        session.execute(update(Labeler).where(Labeler.id == viewer.id).values(deactivated_at=func.now()))
+        assert people.viewer_of_session(session, token) is None
+        assert people.viewer_of_api_token(session, api_token) is None
+        with pytest.raises(NotFound):
+            people.use_link(session, link, OTHER, "a browser")
+
+
 def test_nobody_puts_themselves_out(work: Work) -> None:
     with work() as session:
         boss = make.admin(session)
