@@ -34,7 +34,7 @@ def labeler_by_name(session: Session, name: str) -> Labeler | None:
 
 def lock_name(session: Session, name: str) -> None:
     """One newcomer at a time under this name, until the transaction ends."""
-    session.execute(select(func.pg_advisory_xact_lock(4172003, func.hashtext(name.strip().lower()))))
+    session.execute(select(func.pg_advisory_xact_lock(4172004, func.hashtext(name.strip().lower()))))
 
 
 def labelers_by_name(session: Session, names: list[str]) -> dict[str, Labeler]:
