@@ -13,7 +13,6 @@ from typing import IO, Generic, TypeVar
 from uuid import UUID
 
 from app.domain.errors import Invalid
-from app.domain.preferences import turned
 from app.domain.records import (
     BadRecord,
     ComparisonRecord,
@@ -25,6 +24,7 @@ from app.domain.splits import split_by_hash, split_by_name
 from app.domain.words import LabelerKind, PolicyKind, Role, Split
 from app.services.projects import the_project
 from app.store import corpus, labeling, people
+from app.store.labeling import Given
 from app.store.session import Session
 from app.store.tables import Document, Project
 
@@ -264,28 +264,25 @@ def add_comparisons(session: Session, records: list[ComparisonRecord], report: R
     )
     workers = _workers(session, {record.worker for record in fresh.values()})
     batches = labeling.import_batches(session, project.id, {record.batch for record in fresh.values()})
+    opinions = []
     for record in fresh.values():
         document = found[record.document.source_id]
         first, second = (summaries[document.id, policies[side.policy].id, side.text, -1] for side in record.summaries)
-        comparison, swapped = labeling.find_or_add_comparison(
-            session, batches[record.batch], document.id, first, second, "import"
+        opinions.append(
+            Given(
+                batch_id=batches[record.batch],
+                document_id=document.id,
+                first=first,
+                second=second,
+                labeler_id=workers[record.worker],
+                page_version=WITH_CONFIDENCE if record.confidence_given else CHOICE_ONLY,
+                value=record.value,
+                key=record.key,
+                notes=(record.summaries[0].note, record.summaries[1].note),
+            )
         )
-        labeler_id = workers[record.worker]
-        labeling.add_judged(
-            session,
-            comparison=comparison,
-            labeler_id=labeler_id,
-            swapped=swapped,
-            page_version=WITH_CONFIDENCE if record.confidence_given else CHOICE_ONLY,
-            value=turned(record.value, swapped),
-            key=record.key,
-            notes=[
-                (summary_id, side.note)
-                for summary_id, side in zip((first, second), record.summaries, strict=True)
-                if side.note is not None
-            ],
-        )
-        report.added += 1
+    labeling.add_given(session, opinions, "import")
+    report.added += len(opinions)
 
 
 def _workers(session: Session, names: set[str]) -> dict[str, int]:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from sqlalchemy import Select, and_, case, exists, func, insert, or_, select, text, update
+from sqlalchemy import Select, and_, case, exists, func, insert, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
+from app.domain.preferences import turned
 from app.domain.words import BatchKind, ComparisonKind, LabelerKind, RunState, SkipReason, SlotState, Split
 from app.store.session import Session
 from app.store.tables import (
@@ -111,98 +112,127 @@ def add_comparisons(session: Session, batch_id: int, rows: list[dict[str, Any]])
     return len(slots) // holder.opinions
 
 
-def find_or_add_comparison(
-    session: Session, batch_id: int, document_id: int, first: int, second: int, reason: str
-) -> tuple[int, bool]:
-    """The batch's comparison of these two summaries (without slots when new), and whether its sides are turned."""
-    session.execute(
-        upsert(Comparison)
-        .values(
-            batch_id=batch_id,
-            document_id=document_id,
-            first_summary_id=first,
-            second_summary_id=second,
-            reason=reason,
-        )
-        .on_conflict_do_nothing()
-    )
-    row = session.execute(
-        select(Comparison.id, Comparison.first_summary_id).where(
-            Comparison.batch_id == batch_id,
-            func.least(Comparison.first_summary_id, Comparison.second_summary_id) == min(first, second),
-            func.greatest(Comparison.first_summary_id, Comparison.second_summary_id) == max(first, second),
-        )
-    ).one()
-    return row[0], row[1] != first
+@dataclass(frozen=True)
+class Given:
+    """An opinion that was given elsewhere: `first`, `second` (summary ids) and `value` in displayed order."""
+
+    batch_id: int
+    document_id: int
+    first: int
+    second: int
+    labeler_id: int
+    page_version: str
+    value: int
+    key: UUID
+    notes: tuple[str | None, str | None]
 
 
-def add_judged(
-    session: Session,
-    *,
-    comparison: int,
-    labeler_id: int,
-    swapped: bool,
-    page_version: str,
-    value: int,
-    key: UUID,
-    notes: Sequence[tuple[int, str]],
-) -> None:
-    """An opinion that was given elsewhere: a done slot, its showing, and the preference, or a new version of it.
+def add_given(session: Session, opinions: Sequence[Given], reason: str) -> None:
+    """Keep opinions that were given elsewhere: done slots with showings, preferences and notes, in a few statements.
 
-    `value` is in the comparison's own frame.
+    Two opinions on the same two summaries of a batch are one comparison; a second one by the same labeler is a new
+    version of the first.
     """
-    last = session.execute(
-        select(Preference.slot_id, Preference.version)
-        .where(Preference.comparison_id == comparison, Preference.labeler_id == labeler_id)
-        .order_by(Preference.version.desc())
-        .limit(1)
-    ).one_or_none()
-    if last is None:
-        number = session.scalar(select(func.coalesce(func.max(Slot.number), 0)).where(Slot.comparison_id == comparison))
-        slot = Slot(
-            batch_id=session.get_one(Comparison, comparison).batch_id,
-            comparison_id=comparison,
-            number=(number or 0) + 1,
-            state=SlotState.OPEN,
+    comparisons = _comparisons_of(session, opinions, reason)
+    found = [
+        comparisons[each.batch_id, min(each.first, each.second), max(each.first, each.second)] for each in opinions
+    ]
+    ids = {comparison_id for comparison_id, _ in found}
+    newest: dict[tuple[int, int], tuple[int, int]] = {
+        (row[0], row[1]): (row[2], row[3])
+        for row in session.execute(
+            select(Preference.comparison_id, Preference.labeler_id, Preference.slot_id, Preference.version)
+            .where(Preference.comparison_id.in_(ids))
+            .order_by(Preference.version)
         )
-        session.add(slot)
-        session.flush()
-        slot_id = slot.id
-    else:
-        slot_id = last[0]
-    showing = Showing(slot_id=slot_id, labeler_id=labeler_id, swapped=swapped, page_version=page_version)
-    session.add(showing)
-    session.flush()
+    }
+    slots = _new_slots(session, opinions, found, newest)
+    showings, preferences, notes = [], [], []
+    for each, (comparison_id, first_id) in zip(opinions, found, strict=True):
+        swapped = first_id != each.first
+        slot_id, version = newest.get((comparison_id, each.labeler_id)) or (slots[comparison_id, each.labeler_id], 0)
+        newest[comparison_id, each.labeler_id] = slot_id, version + 1
+        shown = {"id": uuid4(), "slot_id": slot_id, "labeler_id": each.labeler_id, "swapped": swapped}
+        showings.append({**shown, "page_version": each.page_version})
+        common = {"comparison_id": comparison_id, "labeler_id": each.labeler_id, "showing_id": shown["id"]}
+        common["version"] = version + 1
+        value = turned(each.value, swapped)
+        preferences.append({**common, "slot_id": slot_id, "value": value, "surplus": False, "key": each.key})
+        notes += [
+            {**common, "summary_id": summary_id, "text": words}
+            for summary_id, words in zip((each.first, each.second), each.notes, strict=True)
+            if words is not None
+        ]
+    session.execute(insert(Showing), showings)
     session.execute(
         update(Slot)
-        .where(Slot.id == slot_id)
-        .values(state=SlotState.DONE, labeler_id=labeler_id, showing_id=showing.id, done_at=func.now())
+        .where(Slot.id == Showing.slot_id, Showing.id.in_([each["id"] for each in showings]))
+        .values(state=SlotState.DONE, labeler_id=Showing.labeler_id, showing_id=Showing.id, done_at=func.now())
+        .execution_options(synchronize_session=False)
     )
-    version = 1 if last is None else last[1] + 1
-    session.add(
-        Preference(
-            comparison_id=comparison,
-            labeler_id=labeler_id,
-            slot_id=slot_id,
-            showing_id=showing.id,
-            version=version,
-            value=value,
-            surplus=False,
-            key=key,
+    session.execute(insert(Preference), preferences)
+    if notes:
+        session.execute(insert(Note), notes)
+
+
+def _comparisons_of(
+    session: Session, opinions: Sequence[Given], reason: str
+) -> dict[tuple[int, int, int], tuple[int, int]]:
+    """By batch and both summaries, the lower id first: the comparison, and the summary that is its first."""
+    wanted: dict[tuple[int, int, int], dict[str, Any]] = {}
+    for each in opinions:
+        wanted.setdefault(
+            (each.batch_id, min(each.first, each.second), max(each.first, each.second)),
+            {
+                "batch_id": each.batch_id,
+                "document_id": each.document_id,
+                "first_summary_id": each.first,
+                "second_summary_id": each.second,
+                "reason": reason,
+            },
+        )
+    session.execute(upsert(Comparison).values(list(wanted.values())).on_conflict_do_nothing())
+    lower = func.least(Comparison.first_summary_id, Comparison.second_summary_id)
+    upper = func.greatest(Comparison.first_summary_id, Comparison.second_summary_id)
+    rows = session.execute(
+        select(Comparison.batch_id, lower, upper, Comparison.id, Comparison.first_summary_id).where(
+            tuple_(Comparison.batch_id, lower, upper).in_(list(wanted))
         )
     )
-    session.add_all(
-        Note(
-            comparison_id=comparison,
-            summary_id=summary_id,
-            labeler_id=labeler_id,
-            showing_id=showing.id,
-            version=version,
-            text=words,
+    return {(row[0], row[1], row[2]): (row[3], row[4]) for row in rows}
+
+
+def _new_slots(
+    session: Session,
+    opinions: Sequence[Given],
+    found: Sequence[tuple[int, int]],
+    newest: dict[tuple[int, int], tuple[int, int]],
+) -> dict[tuple[int, int], int]:
+    """A slot for every labeler who has not answered the comparison yet, by comparison and labeler."""
+    numbers: dict[int | None, int] = dict(
+        session.execute(
+            select(Slot.comparison_id, func.max(Slot.number))
+            .where(Slot.comparison_id.in_({comparison_id for comparison_id, _ in found}))
+            .group_by(Slot.comparison_id)
         )
-        for summary_id, words in notes
+        .tuples()
+        .all()
     )
-    session.flush()
+    places: dict[tuple[int, int], dict[str, int]] = {}
+    for each, (comparison_id, _) in zip(opinions, found, strict=True):
+        if (comparison_id, each.labeler_id) in newest or (comparison_id, each.labeler_id) in places:
+            continue
+        numbers[comparison_id] = numbers.get(comparison_id, 0) + 1
+        places[comparison_id, each.labeler_id] = {
+            "batch_id": each.batch_id,
+            "comparison_id": comparison_id,
+            "number": numbers[comparison_id],
+        }
+    if not places:
+        return {}
+    rows = session.execute(insert(Slot).returning(Slot.id, Slot.comparison_id, Slot.number), list(places.values()))
+    ids = {(row[1], row[2]): row[0] for row in rows}
+    return {place: ids[row["comparison_id"], row["number"]] for place, row in places.items()}
 
 
 def preference_keys(session: Session, keys: Iterable[UUID]) -> set[UUID]:
