@@ -1,7 +1,7 @@
 """Which comparisons are given out, to whom, and in which order.
 
 Knows that a pause stops new leases only, and whom a batch may be assigned to. Knows nothing of how a slot is chosen
-(app.store.labeling); never commits.
+(app.store.queueing); never commits.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from app.domain.words import LabelerKind, Role, Stage
 from app.services import runs as protocol
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import labeling, people, rounds, runs
-from app.store.labeling import BatchCounts
+from app.store import batches, people, rounds, runs
+from app.store.batches import BatchCounts
 from app.store.people import Person
 from app.store.session import Session
 from app.store.tables import Batch, Run
@@ -56,7 +56,7 @@ def listed(session: Session) -> list[BatchView]:
     numbers = {found.round.id: found.round.number for found in rounds.rounds(session, project_id)}
     assigned = people.assigned(session)
     return [
-        _view(counts, assigned.get(counts.batch.id, []), numbers) for counts in labeling.batches(session, project_id)
+        _view(counts, assigned.get(counts.batch.id, []), numbers) for counts in batches.batches(session, project_id)
     ]
 
 
@@ -114,7 +114,7 @@ def _may_judge(person: Person, for_kind: LabelerKind | None) -> bool:
 def pause(session: Session, viewer: Viewer, batch_id: int, paused: bool) -> str:
     """Stop giving out pairs of the batch, or go on; what is held may still be answered. Gives the name."""
     batch = _locked(session, batch_id)
-    labeling.set_batch_paused(session, batch.id, paused)
+    batches.set_batch_paused(session, batch.id, paused)
     people.audit(session, viewer.id, "paused" if paused else "continued", "batch", batch.id)
     return batch.name
 
@@ -128,7 +128,7 @@ def set_priority(session: Session, viewer: Viewer, batch_id: int, priority: int)
             "priority",
         )
     batch = _locked(session, batch_id)
-    labeling.set_batch_priority(session, batch.id, priority)
+    batches.set_batch_priority(session, batch.id, priority)
     people.audit(session, viewer.id, "set priority", "batch", batch.id, priority=priority)
     return batch.name
 
@@ -146,7 +146,7 @@ def assign(session: Session, viewer: Viewer, batch_id: int, labeler_ids: list[in
 
 
 def _locked(session: Session, batch_id: int) -> Batch:
-    batch = labeling.batch(session, the_project(session).id, batch_id)
+    batch = batches.batch(session, the_project(session).id, batch_id)
     if batch is None:
         raise _unknown()
     return batch

@@ -16,8 +16,8 @@ from app.services import runs as protocol
 from app.services.imports import CHOICE_ONLY
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import labeling, runs
-from app.store.labeling import Judged
+from app.store import answers, runs
+from app.store.answers import Judged
 from app.store.runs import ExportLine
 from app.store.session import Session
 from app.store.tables import Export
@@ -54,7 +54,7 @@ def preferences(session: Session, filters: Filters, up_to: int | None = None) ->
     snapshot.
     """
     kinds = (LabelerKind.HUMAN, LabelerKind.SIMULATED) if filters.with_simulated else (LabelerKind.HUMAN,)
-    for row in labeling.judged(session, the_project(session).id, kinds=kinds, splits=filters.splits, up_to=up_to):
+    for row in answers.judged(session, the_project(session).id, kinds=kinds, splits=filters.splits, up_to=up_to):
         if row.value != MIDDLE or filters.with_ties:
             yield json.dumps(_record(row), ensure_ascii=False)
 
@@ -85,7 +85,7 @@ def ask(session: Session, viewer: Viewer, filters: Filters) -> int:
     """Let a worker write the file: a snapshot of what is there now. Gives the run's id; raises Invalid."""
     if not filters.splits:
         raise Invalid("An export of no split would be empty.", "Choose at least one.", "splits")
-    payload = {**filters.to_dict(), "up_to": labeling.last_preference(session)}
+    payload = {**filters.to_dict(), "up_to": answers.last_preference(session)}
     return protocol.ask(session, viewer, Stage.EXPORT, payload).id
 
 

@@ -23,8 +23,8 @@ from app.domain.records import (
 from app.domain.splits import split_by_hash, split_by_name
 from app.domain.words import LabelerKind, PolicyKind, Role, Split
 from app.services.projects import the_project
-from app.store import corpus, labeling, people
-from app.store.labeling import Given
+from app.store import answers, batches, corpus, people
+from app.store.answers import Given
 from app.store.session import Session
 from app.store.tables import Document, Project
 
@@ -235,7 +235,7 @@ def add_comparisons(session: Session, records: list[ComparisonRecord], report: R
     """
     project = the_project(session)
     report.already += len(records)
-    known = labeling.preference_keys(session, [record.key for record in records])
+    known = answers.preference_keys(session, [record.key for record in records])
     fresh: dict[UUID, ComparisonRecord] = {}
     for record in records:
         if record.key not in known:
@@ -263,14 +263,14 @@ def add_comparisons(session: Session, records: list[ComparisonRecord], report: R
         ),
     )
     workers = _workers(session, {record.worker for record in fresh.values()})
-    batches = labeling.import_batches(session, project.id, {record.batch for record in fresh.values()})
+    batch_ids = batches.import_batches(session, project.id, {record.batch for record in fresh.values()})
     opinions = []
     for record in fresh.values():
         document = found[record.document.source_id]
         first, second = (summaries[document.id, policies[side.policy].id, side.text, -1] for side in record.summaries)
         opinions.append(
             Given(
-                batch_id=batches[record.batch],
+                batch_id=batch_ids[record.batch],
                 document_id=document.id,
                 first=first,
                 second=second,
@@ -281,7 +281,7 @@ def add_comparisons(session: Session, records: list[ComparisonRecord], report: R
                 notes=(record.summaries[0].note, record.summaries[1].note),
             )
         )
-    labeling.add_given(session, opinions, "import")
+    answers.add_given(session, opinions, "import")
     report.added += len(opinions)
 
 

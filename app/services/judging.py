@@ -14,8 +14,8 @@ from app.domain.words import SkipReason, SlotState
 from app.services import rounds
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import labeling, people
-from app.store.labeling import Lease
+from app.store import answers, batches, people, queueing
+from app.store.queueing import Lease
 from app.store.session import Session
 from app.store.tables import Preference
 
@@ -55,23 +55,23 @@ def leases(session: Session, viewer: Viewer, ahead: int, lasts: timedelta, page_
     if not 1 <= ahead <= MOST_AHEAD:
         raise Invalid(f"A labeler holds 1 to {MOST_AHEAD} pairs.", "Ask for fewer.", "ahead")
     project = the_project(session)
-    labeling.lock_queue_of(session, viewer.id)
-    labeling.release_expired(session)
+    queueing.lock_queue_of(session, viewer.id)
+    queueing.release_expired(session)
     labeler = people.labeler(session, viewer.id)
     if labeler is None:
         raise NotFound("This account is gone.", "Sign in again.")
-    held = labeling.held(session, viewer.id)
+    held = queueing.held(session, viewer.id)
     missing = ahead - len(held)
     claimed = 0
-    while claimed < missing and labeling.claim(session, project.id, labeler, lasts, page_version) is not None:
+    while claimed < missing and queueing.claim(session, project.id, labeler, lasts, page_version) is not None:
         claimed += 1
-    return labeling.held(session, viewer.id) if claimed else held
+    return queueing.held(session, viewer.id) if claimed else held
 
 
 def extend(session: Session, viewer: Viewer, showings: list[UUID], lasts: timedelta) -> datetime | None:
     """Keep what the labeler looks at; None when all of it has gone back to the queue (answers are still taken)."""
     _may_judge(viewer)
-    return labeling.extend(session, viewer.id, showings, lasts)
+    return queueing.extend(session, viewer.id, showings, lasts)
 
 
 def answer(
@@ -93,22 +93,22 @@ def answer(
     """
     _may_judge(viewer)
     # Answers of one labeler come one at a time: two tabs, a repeat and a double Enter are then all the same case.
-    labeling.lock_queue_of(session, viewer.id)
+    queueing.lock_queue_of(session, viewer.id)
     if not LOWEST <= value <= HIGHEST:
         raise Invalid(f"{value} is not on the scale.", f"Choose {LOWEST} to {HIGHEST}.", "value")
-    shown = labeling.lock_shown(session, showing_id, viewer.id)
+    shown = queueing.lock_shown(session, showing_id, viewer.id)
     if shown is None or shown.slot.comparison_id is None:
         raise NotFound("This pair was not shown to this account.", "Reload the page; nothing else was lost.")
-    repeat = labeling.preference_by_key(session, key)
+    repeat = answers.preference_by_key(session, key)
     if repeat is not None:
         if repeat.showing_id != showing_id:
             raise Conflict("This key was used for another pair.", "Reload the page.")
         return Saved(repeat.version, repeat.surplus)
-    before = labeling.newest_of(session, shown.slot.comparison_id, viewer.id)
+    before = answers.newest_of(session, shown.slot.comparison_id, viewer.id)
     slot = None
     if before is None or before.surplus:
-        slot = labeling.lock_slot_to_fill(session, shown, viewer.id, viewer.kind)
-        labeling.release_twins(session, slot or shown.slot, viewer.id)
+        slot = queueing.lock_slot_to_fill(session, shown, viewer.id, viewer.kind)
+        queueing.release_twins(session, slot or shown.slot, viewer.id)
     if slot is not None:
         surplus, slot_id = False, slot.id
     elif before is None:
@@ -116,7 +116,7 @@ def answer(
     else:
         surplus, slot_id = before.surplus, before.slot_id
     version = 1 if before is None else before.version + 1
-    labeling.add_preference(
+    answers.add_preference(
         session,
         Preference(
             comparison_id=shown.slot.comparison_id,
@@ -133,7 +133,7 @@ def answer(
         ),
     )
     if slot is not None:
-        labeling.finish_slot(session, slot, viewer.id, showing_id)
+        queueing.finish_slot(session, slot, viewer.id, showing_id)
         rounds.opinion_given(session, slot.batch_id)
     return Saved(version, surplus)
 
@@ -150,18 +150,18 @@ def skip(session: Session, viewer: Viewer, *, showing_id: UUID, reason: SkipReas
     Asking twice changes nothing; a pair that was answered meanwhile stays answered.
     """
     _may_judge(viewer)
-    labeling.lock_queue_of(session, viewer.id)
-    shown = labeling.lock_shown(session, showing_id, viewer.id)
+    queueing.lock_queue_of(session, viewer.id)
+    shown = queueing.lock_shown(session, showing_id, viewer.id)
     if shown is None:
         raise NotFound("This pair was not shown to this account.", "Reload the page; nothing else was lost.")
-    labeling.add_skip(session, shown, viewer.id, reason, _words(comment))
+    queueing.add_skip(session, shown, viewer.id, reason, _words(comment))
     if shown.slot.state == SlotState.LEASED and shown.slot.labeler_id == viewer.id:
-        labeling.reopen_slot(session, shown.slot)
+        queueing.reopen_slot(session, shown.slot)
     if shown.slot.comparison_id is not None:
-        labeling.release_twins(session, shown.slot, viewer.id)
+        queueing.release_twins(session, shown.slot, viewer.id)
 
 
 def progress(session: Session, viewer: Viewer) -> Progress:
     """How far the labeler is."""
-    today, total = labeling.progress(session, viewer.id)
-    return Progress(today, total, labeling.open_slots(session, the_project(session).id))
+    today, total = answers.progress(session, viewer.id)
+    return Progress(today, total, batches.open_slots(session, the_project(session).id))

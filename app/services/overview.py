@@ -8,7 +8,7 @@ from datetime import datetime
 
 from app.domain.words import CheckpointKind, LabelerKind, Split, Stage
 from app.services.projects import the_project
-from app.store import corpus, labeling, people, rounds, runs
+from app.store import answers, batches, corpus, people, rounds, runs
 from app.store.session import Session
 
 FAILURES_SHOWN = 5
@@ -29,7 +29,7 @@ class Outlook:
 def outlook(session: Session) -> Outlook:
     """Documents by split, pairs that wait for a round, and whether a policy was fine-tuned already."""
     project = the_project(session)
-    waiting = labeling.unadopted(session, project.id)
+    waiting = batches.unadopted(session, project.id)
     active = next((found.round for found in rounds.rounds(session, project.id) if found.round.ended_at is None), None)
     return Outlook(
         documents=corpus.counts_by_split(session, project.id),
@@ -88,15 +88,15 @@ def overview(session: Session) -> Overview:
     current = None if project.current_policy_id is None else corpus.policy(session, project.current_policy_id)
     return Overview(
         documents=documents,
-        answers_today=labeling.answers_today(session),
-        simulated_today=labeling.answers_today(session, LabelerKind.SIMULATED),
-        open_slots=labeling.open_slots(session, project.id),
+        answers_today=answers.answers_today(session),
+        simulated_today=answers.answers_today(session, LabelerKind.SIMULATED),
+        open_slots=batches.open_slots(session, project.id),
         current_policy=None if current is None else current.name,
         steps=Steps(
             documents=sum(documents.values()) > 0,
             labeler=people.has_labelers(session),
-            pairs=labeling.has_sampled_pairs(session, project.id),
-            judged=labeling.has_answers(session, project.id),
+            pairs=batches.has_sampled_pairs(session, project.id),
+            judged=answers.has_answers(session, project.id),
             launched=bool(rounds.rounds(session, project.id)),
         ),
         failures=[

@@ -14,7 +14,7 @@ from app.services import runs as protocol
 from app.services.people import Viewer
 from app.services.projects import the_project
 from app.services.runs import Claim
-from app.store import corpus, labeling, people, rounds, runs
+from app.store import answers, batches, corpus, people, rounds, runs
 from app.store.rounds import RoundWithRecipe
 from app.store.session import Session
 from app.store.tables import Recipe as RecipeRow
@@ -93,7 +93,7 @@ def launch(session: Session, viewer: Viewer, recipe_id: int, *, with_simulated: 
             round_id=new.id,
             position=position,
         )
-    labeling.adopt_batches(session, project.id, new.id)
+    batches.adopt_batches(session, project.id, new.id)
     people.audit(session, viewer.id, "launched round", "round", new.id, number=new.number, recipe=row.name)
     _advance(session, new)
     return new.number
@@ -133,18 +133,18 @@ def finish_labeling(session: Session, viewer: Viewer, number: int) -> int:
     waiting = None if active is None else runs.waiting_run_of_round(session, found.round.id)
     if active is None or active.id != found.round.id or waiting is None:
         raise Conflict(f"Round {number} is not waiting for answers.", "Reload the page to see where it is.")
-    batches = labeling.batches_of_round(session, active.id)
-    if labeling.done_slots(session, batches) == 0:
+    batch_ids = batches.batches_of_round(session, active.id)
+    if batches.done_slots(session, batch_ids) == 0:
         raise Conflict("Nothing has been judged in this round.", "A reward model needs at least one preference.")
-    voided = labeling.void_unfinished(session, batches)
+    voided = batches.void_unfinished(session, batch_ids)
     people.audit(session, viewer.id, "finished labeling", "round", active.id, number=number, voided=voided)
-    _labeling_done(session, active, waiting, batches)
+    _labeling_done(session, active, waiting, batch_ids)
     return voided
 
 
 def opinion_given(session: Session, batch_id: int) -> None:
     """Called with every answer: when it was the last one its round waited for, the round goes on."""
-    round_id = labeling.round_waiting_for(session, batch_id)
+    round_id = batches.round_waiting_for(session, batch_id)
     if round_id is not None:
         # The answer has its slot locked, and who ends the labeling locks the round first: waiting could be for ever.
         _look_at_labeling(session, round_id, wait=False)
@@ -160,25 +160,25 @@ def look_around(session: Session) -> int:
 
 
 def _look_at_labeling(session: Session, round_id: int, *, wait: bool) -> None:
-    batches = labeling.batches_of_round(session, round_id)
-    if labeling.unfinished_slots(session, batches):
+    batch_ids = batches.batches_of_round(session, round_id)
+    if batches.unfinished_slots(session, batch_ids):
         return
     found = rounds.round_by_id(session, round_id)
     active = rounds.lock_project_rounds(session, found.round.project_id, wait=wait)
     waiting = None if active is None else runs.waiting_run_of_round(session, round_id)
     if active is not None and active.id == round_id and waiting is not None:
-        _labeling_done(session, active, waiting, batches)
+        _labeling_done(session, active, waiting, batch_ids)
 
 
-def _labeling_done(session: Session, active: Round, waiting: Run, batches: list[int]) -> None:
-    judged = labeling.done_slots(session, batches)
+def _labeling_done(session: Session, active: Round, waiting: Run, batch_ids: list[int]) -> None:
+    judged = batches.done_slots(session, batch_ids)
     runs.set_progress(session, waiting, judged, "")
     runs.end(
         session,
         waiting,
         RunState.SUCCEEDED,
         words=f"{judged} opinions given.",
-        result={"judged": judged, "last_preference": labeling.last_preference(session)},
+        result={"judged": judged, "last_preference": answers.last_preference(session)},
     )
     _advance(session, active)
 
@@ -193,12 +193,12 @@ def _advance(session: Session, active: Round) -> None:
         if run.stage != Stage.LABEL:
             protocol.queue(session, run)
             return
-        batches = labeling.batches_of_round(session, active.id)
-        needed = labeling.unfinished_slots(session, batches)
-        runs.set_waiting(session, run, needed + labeling.done_slots(session, batches), "Waiting for labelers.")
+        batch_ids = batches.batches_of_round(session, active.id)
+        needed = batches.unfinished_slots(session, batch_ids)
+        runs.set_waiting(session, run, needed + batches.done_slots(session, batch_ids), "Waiting for labelers.")
         if needed:
             return
-        _labeling_done(session, active, run, batches)
+        _labeling_done(session, active, run, batch_ids)
         return
     rounds.end_round(session, active.id, RoundState.SUCCEEDED)
 
@@ -298,7 +298,7 @@ def run_view(session: Session, run: Run) -> RunView:
     """A run's row as a value."""
     done, total, words = run.done, run.total, run.words
     if run.state == RunState.WAITING and run.round_id is not None:
-        done = labeling.done_slots(session, labeling.batches_of_round(session, run.round_id))
+        done = batches.done_slots(session, batches.batches_of_round(session, run.round_id))
         words = f"Waiting for labelers: {done} of {total} opinions given."
     return RunView(
         id=run.id,

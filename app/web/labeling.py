@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from app.domain.words import Role, SkipReason
 from app.services import judging
 from app.services.judging import Progress
-from app.store.labeling import Lease
+from app.store.queueing import Lease
 from app.web.contexts import ComparePage
 from app.web.door import Desk, DoorDep
 from app.web.rendering import page, page_version

@@ -27,7 +27,7 @@ from app.domain.words import (
 from app.services import judging
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import corpus, labeling, people, rounds, runs
+from app.store import batches, corpus, people, rounds, runs
 from app.store.session import Session
 from app.store.tables import (
     Checkpoint,
@@ -129,7 +129,7 @@ def pairs(
     round_id: int | None = None,
 ) -> Pairs:
     """A batch of `count` comparisons, each of a document of its own, by the policies `ref` and `other`."""
-    batch = labeling.add_batch(
+    batch = batches.add_batch(
         session,
         the_project(session).id,
         name or f"batch {next(_numbers)}",
@@ -161,7 +161,7 @@ def pairs(
         }
         for one in about
     ]
-    labeling.add_comparisons(session, batch.id, rows)
+    batches.add_comparisons(session, batch.id, rows)
     put_up = session.scalars(select(Comparison.id).where(Comparison.batch_id == batch.id).order_by(Comparison.id))
     return Pairs(batch.id, list(put_up))
 

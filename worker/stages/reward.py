@@ -11,8 +11,8 @@ from app.domain import intervals
 from app.domain.words import CheckpointKind, Split, Stage
 from app.services import lineage
 from app.services.lineage import Written
-from app.store import corpus, labeling
-from app.store.labeling import Judged
+from app.store import answers, corpus
+from app.store.answers import Judged
 from app.store.session import Session
 from worker import artifacts
 from worker.stages.sft import demonstrations
@@ -44,9 +44,9 @@ def run(task: Task) -> Outcome:
     recipe = task.recipe
     with task.work() as session:
         sft = lineage.newest(session, Stage.SFT, CheckpointKind.POLICY)
-        last = labeling.last_preference(session)
+        last = answers.last_preference(session)
         rows = list(
-            labeling.judged(
+            answers.judged(
                 session,
                 task.claim.project_id,
                 kinds=task.round.labeler_kinds,

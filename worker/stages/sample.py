@@ -14,7 +14,7 @@ from app.domain.recipes import PairingRecipe, Recipe
 from app.domain.words import LabelerKind, Split
 from app.services import lineage
 from app.services.rounds import FOR_QUEUE, FOR_ROUND
-from app.store import corpus, labeling
+from app.store import batches, corpus
 from app.store.corpus import DocumentWithReference
 from app.store.session import Session
 from worker.stages import base_model
@@ -47,7 +47,7 @@ def _asked(task: Task) -> _Asked:
     facts = task.round
     if payload["for"] == FOR_ROUND:
         with task.work() as session:
-            there = labeling.count_comparisons(session, facts.id)
+            there = batches.count_comparisons(session, facts.id)
         name = f"round {facts.number}"
         return _Asked(facts.recipe, facts.recipe.pairing, there, facts.with_simulated, facts.id, name)
     # The next round adopts these.
@@ -125,7 +125,7 @@ def run(task: Task) -> Outcome:
                 for each in pair.samples
             ],
         )
-        batch = labeling.add_batch(
+        batch = batches.add_batch(
             session,
             task.claim.project_id,
             asked.batch_name,
@@ -133,7 +133,7 @@ def run(task: Task) -> Outcome:
             for_kind=None if asked.with_simulated else LabelerKind.HUMAN,
             round_id=asked.batch_round,
         )
-        labeling.add_comparisons(
+        batches.add_comparisons(
             session,
             batch.id,
             [

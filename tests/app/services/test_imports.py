@@ -18,7 +18,7 @@ from app.domain.words import LabelerKind, PolicyKind, SlotState, Split
 from app.services import imports
 from app.services.imports import COMPARISONS, DOCUMENTS, Form, Report
 from app.services.projects import the_project
-from app.store import corpus, labeling, people
+from app.store import answers, corpus, people
 from app.store.session import Session
 from app.store.tables import Comparison, Document, Labeler, Note, Preference, Showing, Slot, Summary
 from tests.conftest import Work
@@ -293,7 +293,7 @@ def test_a_broken_compressed_file_keeps_what_came_before(work: Work, harm: str) 
 def _said(session: Session) -> list[tuple[Any, ...]]:
     """Every judged pair as it was displayed."""
     said = []
-    for row in labeling.judged(session, the_project(session).id):
+    for row in answers.judged(session, the_project(session).id):
         order = (1, 0) if row.swapped else (0, 1)
         said.append(
             (
@@ -339,7 +339,7 @@ def test_an_imported_record_is_given_back_as_it_was(work: Work) -> None:
     assert (report.read, report.added, report.already, report.bad, report.clashes) == (5, 5, 0, 0, 0)
     with work() as session:
         assert sorted(_said(session)) == sorted(_told(record) for record in records)
-        versions = {row.source_id: row.page_version for row in labeling.judged(session, the_project(session).id)}
+        versions = {row.source_id: row.page_version for row in answers.judged(session, the_project(session).id)}
         assert (versions["d1"], versions["d3"]) == (imports.WITH_CONFIDENCE, imports.CHOICE_ONLY)
 
 
@@ -360,7 +360,7 @@ def test_the_same_pair_shown_the_other_way_is_the_same_comparison(work: Work) ->
     _import(work, COMPARISONS, _bytes(one, other))
     with work() as session:
         assert session.scalar(select(func.count()).select_from(Comparison)) == 1
-        assert [row.value for row in labeling.judged(session, the_project(session).id)] == [8, 8]
+        assert [row.value for row in answers.judged(session, the_project(session).id)] == [8, 8]
         assert sorted(_said(session)) == sorted([_told(one), _told(other)])
 
 

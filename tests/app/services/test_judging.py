@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from app.domain.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.domain.words import LabelerKind, Role, SkipReason, SlotState
 from app.services import judging
-from app.store import labeling, people
+from app.store import batches, people, queueing
 from app.store.session import Session
 from app.store.tables import Comparison, Document, Preference, Showing, Skip, Slot, Summary
 from tests.conftest import Work
@@ -141,10 +141,10 @@ def test_a_paused_batch_gives_nothing_out_and_still_takes_answers(work: Work) ->
         worker, other = make.labeler(session), make.labeler(session)
         pairs = make.pairs(session, 2)
         [showing] = make.hold(session, worker)
-        labeling.set_batch_paused(session, pairs.batch_id, True)
+        batches.set_batch_paused(session, pairs.batch_id, True)
         assert make.hold(session, other) == []
         assert make.say(session, worker, showing) == judging.Saved(1, False)
-        labeling.set_batch_paused(session, pairs.batch_id, False)
+        batches.set_batch_paused(session, pairs.batch_id, False)
         assert len(make.hold(session, other)) == 1
 
 
@@ -172,7 +172,7 @@ def test_more_urgent_batches_come_first_also_when_they_become_urgent(work: Work)
     with work() as session:
         worker = make.labeler(session)
         plain, urgent, later = make.pairs(session), make.pairs(session, priority=5), make.pairs(session)
-        labeling.set_batch_priority(session, later.batch_id, 9)
+        batches.set_batch_priority(session, later.batch_id, 9)
         held = make.hold(session, worker, 3)
         assert [make.slot_of(session, showing).batch_id for showing in held] == [
             later.batch_id,
@@ -298,7 +298,7 @@ def test_a_late_answer_counts_while_nobody_has_taken_the_slot(work: Work) -> Non
         [showing] = make.hold(session, worker)
         make.run_out(session)
     with work() as session:
-        assert labeling.release_expired(session) == 1
+        assert queueing.release_expired(session) == 1
     with work() as session:
         assert make.say(session, worker, showing) == judging.Saved(1, False)
         assert make.slot_states(session, pairs.comparisons[0]) == [DONE]
@@ -412,7 +412,7 @@ def test_an_answer_to_a_void_slot_is_kept_as_surplus(work: Work) -> None:
     with work() as session:
         worker, pairs = make.labeler(session), make.pairs(session)
         [showing] = make.hold(session, worker)
-        assert labeling.void_unfinished(session, [pairs.batch_id]) == 1
+        assert batches.void_unfinished(session, [pairs.batch_id]) == 1
         assert make.hold(session, worker) == []
         assert make.say(session, worker, showing) == judging.Saved(1, True)
         assert make.slot_states(session, pairs.comparisons[0]) == [VOID]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import sessionmaker
 from app.domain.words import SkipReason, SlotState
 from app.services import judging
 from app.services.people import Viewer
-from app.store import labeling
+from app.store import batches
 from app.store.session import Session
 from app.store.tables import Preference, Slot
 from tests.support import factories as make
@@ -196,7 +196,7 @@ class Queue(RuleBasedStateMachine):
     @rule()
     def void(self) -> None:
         with self._work() as session:
-            labeling.void_unfinished(session, [self.pairs.batch_id])
+            batches.void_unfinished(session, [self.pairs.batch_id])
             session.commit()
         for slot in self.model.slots:
             if slot.state is not SlotState.DONE:

@@ -19,7 +19,7 @@ from app.services.install import furnish
 from app.services.people import Viewer
 from app.services.projects import the_project
 from app.services.runs import Claim
-from app.store import labeling
+from app.store import answers, batches
 from app.store import rounds as store
 from app.store.session import Session, Sessions, unit_of_work
 from app.store.tables import Recipe, Round, Run
@@ -162,10 +162,10 @@ def test_a_launch_adopts_the_pairs_that_were_sampled_for_it(work: Work) -> None:
     with work() as session:
         sampled, imported = make.pairs(session), make.pairs(session, reason="import")
         _launch(session)
-        assert labeling.batches_of_round(session, _round(session).id) == [sampled.batch_id]
+        assert batches.batches_of_round(session, _round(session).id) == [sampled.batch_id]
         rounds.cancel(session, make.admin(session), 1)
         _launch(session)
-        assert labeling.batches_of_round(session, _round(session).id) == []
+        assert batches.batches_of_round(session, _round(session).id) == []
         assert imported.batch_id != sampled.batch_id
 
 
@@ -250,7 +250,7 @@ def test_labeling_waits_for_the_last_opinion(work: Work) -> None:
         assert _states(session)[2:4] == ["succeeded", "queued"]
         view = rounds.view(session, 1).runs[2]
         assert (view.done, view.total, view.words) == (4, 4, "4 opinions given.")
-        assert view.result == {"judged": 4, "last_preference": labeling.last_preference(session)}
+        assert view.result == {"judged": 4, "last_preference": answers.last_preference(session)}
 
 
 def test_answers_to_other_batches_and_edits_move_no_round(work: Work) -> None:

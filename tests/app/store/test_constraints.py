@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from app.domain.words import CheckpointKind, ComparisonKind, LabelerKind, PolicyKind, Role, SlotState, Split
 from app.services import judging
 from app.services.projects import the_project
-from app.store import corpus, labeling, people
+from app.store import batches, corpus, people
 from app.store.session import Session
 from app.store.tables import (
     AuditEvent,
@@ -114,7 +114,7 @@ def test_a_pair_is_in_a_batch_once_whatever_its_order(work: Work) -> None:
             "second_summary_id": there.first_summary_id,
         }
         _refused(session, _comparison(pairs, **row), "uq_comparison_pair")
-        assert labeling.add_comparisons(session, pairs.batch_id, [{**row, "reason": "again"}]) == 0
+        assert batches.add_comparisons(session, pairs.batch_id, [{**row, "reason": "again"}]) == 0
         assert len(make.slots(session, pairs.comparisons[0])) == 2
 
 

@@ -10,8 +10,8 @@ from app.domain.words import LabelerKind, SkipReason, Split
 from app.services.judging import skip
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import labeling
-from app.store.labeling import Judged
+from app.store import answers
+from app.store.answers import Judged
 from app.store.session import Session
 from app.store.tables import Comparison, Preference, Showing, Summary
 from tests.conftest import Work
@@ -19,7 +19,7 @@ from tests.support import factories as make
 
 
 def _judged(session: Session, **asked: Any) -> list[Judged]:
-    return list(labeling.judged(session, the_project(session).id, **asked))
+    return list(answers.judged(session, the_project(session).id, **asked))
 
 
 def _answer(session: Session, viewer: Viewer, value: int = 2) -> UUID:
@@ -111,7 +111,7 @@ def test_a_snapshot_stays_as_it_was_whatever_comes_later(work: Work) -> None:
         worker, other = make.labeler(session), make.labeler(session)
         make.pairs(session, 4, opinions=2)
         showings = [_answer(session, worker, value) for value in (1, 2, 3)]
-        upto = labeling.last_preference(session)
+        upto = answers.last_preference(session)
         before = _judged(session, up_to=upto)
         assert [row.value for row in before] == [1, 2, 3]
         make.say(session, worker, showings[0], 9)
@@ -140,4 +140,4 @@ def test_rows_come_in_the_order_in_which_slots_were_put_up(work: Work, chunk: in
 
 def test_there_is_a_last_preference_before_there_is_any(work: Work) -> None:
     with work() as session:
-        assert labeling.last_preference(session) == 0
+        assert answers.last_preference(session) == 0
