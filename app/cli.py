@@ -70,7 +70,7 @@ def _in_words() -> Iterator[None]:
     except Refusal as refusal:
         raise Words(f"{refusal.what} {refusal.what_to_do}".strip()) from refusal
     except DatabaseUnreachable as error:
-        raise Words(f"The database cannot be reached: {str(error.orig).splitlines()[0]}") from error
+        raise Words(f"The database cannot be reached: {error}") from error
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from app.jobs import Job
 
@@ -40,7 +41,7 @@ def sender(client: Celery) -> Callable[[Job], None]:
         args = [] if job.run_id is None else [job.run_id]
         try:
             client.send_task(job.name, args=args, queue=job.queue.value)
-        except (OperationalError, OSError) as trouble:
+        except (OperationalError, RedisError, OSError) as trouble:
             log.warning("doorbell_lost", job=job.name, run=job.run_id, trouble=str(trouble))
 
     return send

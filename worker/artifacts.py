@@ -4,13 +4,16 @@ Knows paths under the artifact directory. A directory belongs to one claim of on
 wakes up writes beside the one that took over, never into it. Knows nothing of rows.
 """
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+from app.domain.words import Stage
 from app.services.runs import Claim
 
 
@@ -36,6 +39,11 @@ class Artifacts:
     def forget(self, claim: Claim) -> None:
         """Remove what a failed or cancelled claim wrote."""
         shutil.rmtree(self.root / "runs" / f"{claim.run_id}-{claim.fence}", ignore_errors=True)
+
+    def forget_upload(self, claim: Claim) -> None:
+        """Remove the file an import read, now that the import is over."""
+        if claim.stage is Stage.IMPORT:
+            self.path(claim.payload["path"]).unlink(missing_ok=True)
 
     def base_model(self, name: str) -> Path:
         """Where the prepared form of a base model lies, or will."""
@@ -69,8 +77,12 @@ def size(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
+@cache
 def code_revision() -> str:
-    """The version of the package, and the commit where it runs from a clone."""
+    """The version of the package and its commit: from the clone, or as the image was built (HONE_CODE_REVISION).
+
+    Read when a run begins, so that it tells what was loaded.
+    """
     root = Path(__file__).parents[1]
     done = (
         subprocess.run(
@@ -80,4 +92,5 @@ def code_revision() -> str:
         else None
     )
     commit = done.stdout.strip() if done is not None and done.returncode == 0 else ""
+    commit = commit or os.environ.get("HONE_CODE_REVISION", "")
     return f"{version('hone')}+{commit}" if commit else version("hone")

@@ -32,7 +32,7 @@ class RunSink:
         self._progress: tuple[int, int, str] | None = None
         self._points: list[tuple[str, int, float]] = []
         self._flushed = 0.0
-        self._stop: str | None = None
+        self._cancelled = self._stale = False
 
     def metric(self, name: str, step: int, value: float) -> None:
         """Keep a point; written within a second or at the next look."""
@@ -47,10 +47,12 @@ class RunSink:
         self._flush_when_due()
 
     def check(self) -> None:
-        """Raises Cancelled when somebody asked to stop, or another worker took the run over."""
+        """Raises Cancelled when somebody asked to stop, StaleClaim when another worker took the run over."""
         self._flush_when_due()
-        if self._stop is not None:
-            raise Cancelled(self._stop)
+        if self._stale:
+            raise StaleClaim("The run was taken over by another worker.")
+        if self._cancelled:
+            raise Cancelled("Somebody asked to stop.")
 
     def _flush_when_due(self) -> None:
         if time.monotonic() - self._flushed >= EVERY_SECONDS:
@@ -64,13 +66,13 @@ class RunSink:
             try:
                 with unit_of_work(self._sessions, self._send) as session:
                     if runs.beat(session, self._claim, self._lease, progress):
-                        self._stop = "cancelled"
+                        self._cancelled = True
                     if points:
                         runs.measure(session, self._claim, points)
             except StaleClaim:
-                self._stop = "taken over by another worker"
+                self._stale = True
             except DatabaseUnreachable as trouble:
-                log.warning("database_away", run=self._claim.run_id, trouble=str(trouble).splitlines()[0])
+                log.warning("database_away", run=self._claim.run_id, trouble=str(trouble))
             else:
                 del self._points[: len(points)]
 

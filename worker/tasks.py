@@ -27,6 +27,8 @@ from app.services import rounds, runs
 from app.services.runs import Claim
 from app.settings import Settings
 from app.store.session import DatabaseUnreachable, Send, Session, Sessions, connect, unit_of_work
+from worker.artifacts import code_revision
+from worker.training.metrics import Cancelled
 
 MODULES = {
     Stage.IMPORT: "imports",
@@ -44,9 +46,11 @@ log = structlog.get_logger()
 
 def reconcile() -> None:
     """Ring for runs that wait or went silent, and look at rounds that wait for people. Safe to run at any time."""
-    with _connected(Settings()) as (sessions, send), unit_of_work(sessions, send) as session:
-        runs.ring(session)
-        rounds.look_around(session)
+    with _connected(Settings()) as (sessions, send):
+        # One after the other, so that nobody holds a run's lock while waiting for a round's.
+        for look in (rounds.give_up, rounds.look_around, runs.ring):
+            with unit_of_work(sessions, send) as session:
+                look(session)
 
 
 def execute(run_id: int) -> None:
@@ -79,7 +83,6 @@ def _carry_out(claim: Claim, settings: Settings, sessions: Sessions, send: Send,
     from worker.artifacts import Artifacts
     from worker.progress import RunSink
     from worker.stages.task import Task
-    from worker.training.metrics import Cancelled
 
     artifacts = Artifacts(settings.artifacts)
     sink = RunSink(sessions, send, claim, lease)
@@ -91,10 +94,14 @@ def _carry_out(claim: Claim, settings: Settings, sessions: Sessions, send: Send,
             sink.flush()
             _end(sessions, send, lambda session: _succeed(session, claim, outcome))
     except StaleClaim:
-        log.warning("claim_lost", run=claim.run_id, fence=claim.fence)
-        artifacts.forget(claim)
+        with unit_of_work(sessions, send) as session:
+            done = runs.succeeded(session, claim)
+        if not done:
+            log.warning("claim_lost", run=claim.run_id, fence=claim.fence)
+            artifacts.forget(claim)
     except Cancelled as why:
         artifacts.forget(claim)
+        artifacts.forget_upload(claim)
         log.info("run_stopped", run=claim.run_id, why=str(why))
         with contextlib.suppress(StaleClaim):
             _end(sessions, send, lambda session: rounds.cancelled(session, claim))
@@ -104,10 +111,15 @@ def _carry_out(claim: Claim, settings: Settings, sessions: Sessions, send: Send,
         log.error("run_failed", run=claim.run_id, stage=claim.stage.value, problem=problem)
         with contextlib.suppress(StaleClaim):
             _end(sessions, send, lambda session: rounds.fail(session, claim, problem, text))
+            artifacts.forget_upload(claim)
+    else:
+        artifacts.forget_upload(claim)
 
 
 def _succeed(session: Session, claim: Claim, outcome: Any) -> None:
-    rounds.hold_with_round(session, claim)
+    if rounds.hold_with_round(session, claim).cancel_asked_at is not None:
+        # Nothing of a cancelled round takes effect, however far it came.
+        raise Cancelled("Somebody asked to stop.")
     outcome.record(session)
     rounds.succeed(session, claim, outcome.words, outcome.result)
 
@@ -127,7 +139,11 @@ def _end(sessions: Sessions, send: Send, write: Callable[[Session], None]) -> No
 
 def _note_conditions(task: Any) -> None:
     """Fix the threads, and write down what is in force."""
-    conditions: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
+    conditions: dict[str, Any] = {
+        "code": code_revision(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
     if QUEUE_OF[task.claim.stage] is Queue.GPU:
         import torch
         import transformers
@@ -162,10 +178,11 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return (
             "The worker ran out of memory. What was judged and every earlier checkpoint is safe. Lower micro_batch "
-            "(it changes memory only), or max_query_tokens, in the recipe and run it again."
+            "(it changes memory only), or max_query_tokens, in the recipe and launch a round again: what was judged is "
+            "taken in."
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The disk is full. What was judged and every earlier checkpoint is safe. Make room and run it again."
+        return "The disk is full. What was judged and every earlier checkpoint is safe. Make room and ask again."
     return (
         f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'}. What was judged and every earlier "
         "checkpoint is safe; nothing of this run counts. The traceback says where it happened."

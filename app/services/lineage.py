@@ -10,6 +10,7 @@ from app.domain.errors import Conflict
 from app.domain.recipes import Recipe
 from app.domain.words import CheckpointKind, LabelerKind, PolicyKind, Stage
 from app.services.projects import the_project
+from app.services.rounds import LABELERS_OF
 from app.services.runs import Claim
 from app.store import corpus, rounds
 from app.store.session import Session
@@ -30,7 +31,7 @@ class RoundFacts:
     @property
     def labeler_kinds(self) -> tuple[LabelerKind, ...]:
         """Whose answers count in this round (invariant 10)."""
-        return (LabelerKind.HUMAN, LabelerKind.SIMULATED) if self.with_simulated else (LabelerKind.HUMAN,)
+        return LABELERS_OF[self.with_simulated]
 
 
 def round_facts(session: Session, round_id: int) -> RoundFacts:
@@ -124,9 +125,12 @@ def current_writer(session: Session) -> Writer | None:
     return None if checkpoint is None else Writer(policy, checkpoint)
 
 
-def newest(session: Session, stage: Stage, kind: CheckpointKind) -> Checkpoint:
-    """The newest checkpoint of this kind that a run of this stage wrote. Raises Conflict when there is none."""
-    found = rounds.newest_checkpoint(session, the_project(session).id, stage, kind)
+def newest(session: Session, stage: Stage, kind: CheckpointKind, of_round: int | None = None) -> Checkpoint:
+    """The newest checkpoint of this kind that a run of this stage wrote, in any round or in this one.
+
+    Raises Conflict when there is none.
+    """
+    found = rounds.newest_checkpoint(session, the_project(session).id, stage, kind, of_round)
     if found is None:
         raise Conflict(f"No {stage} run has written a checkpoint yet.", "Launch a round from its beginning.")
     return found

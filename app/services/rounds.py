@@ -9,7 +9,7 @@ from typing import Any
 
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.recipes import NAMED, Recipe
-from app.domain.words import UNFINISHED, CheckpointKind, RoundState, RunState, Split, Stage
+from app.domain.words import UNFINISHED, CheckpointKind, LabelerKind, RoundState, RunState, Split, Stage
 from app.services import runs as protocol
 from app.services.people import Viewer
 from app.services.projects import the_project
@@ -20,6 +20,11 @@ from app.store.session import Session
 from app.store.tables import Recipe as RecipeRow
 from app.store.tables import Round, Run
 
+# Whose answers count in a round, by whether it was launched with simulated labelers (invariant 10).
+LABELERS_OF: dict[bool, tuple[LabelerKind, ...]] = {
+    False: (LabelerKind.HUMAN,),
+    True: (LabelerKind.HUMAN, LabelerKind.SIMULATED),
+}
 FOR_ROUND = "round"
 FOR_NEXT = "next"
 FOR_QUEUE = "queue"
@@ -93,7 +98,7 @@ def launch(session: Session, viewer: Viewer, recipe_id: int, *, with_simulated: 
             round_id=new.id,
             position=position,
         )
-    batches.adopt_batches(session, project.id, new.id)
+    batches.adopt_batches(session, project.id, new.id, LABELERS_OF[with_simulated])
     people.audit(session, viewer.id, "launched round", "round", new.id, number=new.number, recipe=row.name)
     _advance(session, new)
     return new.number
@@ -122,7 +127,7 @@ def cancel(session: Session, viewer: Viewer, number: int) -> None:
     if active is None or active.id != found.round.id:
         raise Conflict(f"Round {number} is over already.", "Nothing was changed.")
     _stop_the_rest(session, active.id, "Cancelled.")
-    rounds.end_round(session, active.id, RoundState.CANCELLED)
+    _end_early(session, active.id, RoundState.CANCELLED)
     people.audit(session, viewer.id, "cancelled round", "round", active.id, number=number)
 
 
@@ -134,8 +139,8 @@ def finish_labeling(session: Session, viewer: Viewer, number: int) -> int:
     if active is None or active.id != found.round.id or waiting is None:
         raise Conflict(f"Round {number} is not waiting for answers.", "Reload the page to see where it is.")
     batch_ids = batches.batches_of_round(session, active.id)
-    if batches.done_slots(session, batch_ids) == 0:
-        raise Conflict("Nothing has been judged in this round.", "A reward model needs at least one preference.")
+    if not answers.any_counted(session, active.project_id, LABELERS_OF[active.with_simulated]):
+        raise Conflict("Nothing has been judged that counts.", "A reward model needs at least one preference.")
     voided = batches.void_unfinished(session, batch_ids)
     people.audit(session, viewer.id, "finished labeling", "round", active.id, number=number, voided=voided)
     _labeling_done(session, active, waiting, batch_ids)
@@ -218,8 +223,7 @@ def fail(session: Session, claim: Claim, problem: str, traceback: str) -> None:
     run = hold_with_round(session, claim)
     runs.end(session, run, RunState.FAILED, words="Failed.", problem=problem, traceback=traceback)
     if run.round_id is not None:
-        _stop_the_rest(session, run.round_id, "Not begun, because an earlier run failed.")
-        rounds.end_round(session, run.round_id, RoundState.FAILED)
+        _fail_round(session, run.round_id)
 
 
 def cancelled(session: Session, claim: Claim) -> None:
@@ -235,6 +239,41 @@ def hold_with_round(session: Session, claim: Claim) -> Run:
     """
     rounds.lock_project_rounds(session, claim.project_id)
     return protocol.hold(session, claim)
+
+
+def give_up(session: Session) -> int:
+    """End runs whose holder went silent for good: cancelled ones, and those that took too many workers with them.
+
+    A stage that is killed each time (most likely for want of memory) would else start again for ever. Gives how many.
+    """
+    lost = runs.lost(session, protocol.MOST_CLAIMS)
+    for run_id, project_id in lost:
+        rounds.lock_project_rounds(session, project_id)
+        run = runs.lock_run(session, run_id)
+        if run is None or not runs.is_lost(session, run_id, protocol.MOST_CLAIMS):
+            continue
+        if run.cancel_asked_at is not None:
+            runs.end(session, run, RunState.CANCELLED, words="Cancelled.")
+            continue
+        problem = (
+            f"The worker died {run.fence} times while it was here: {run.words or 'starting'}. Most likely it ran out "
+            "of memory. What was judged and every earlier checkpoint is safe. Lower micro_batch (it changes memory "
+            "only) or max_query_tokens in the recipe and launch a round again: what was judged is taken in."
+        )
+        runs.end(session, run, RunState.FAILED, words="Failed.", problem=problem)
+        if run.round_id is not None:
+            _fail_round(session, run.round_id)
+    return len(lost)
+
+
+def _fail_round(session: Session, round_id: int) -> None:
+    _stop_the_rest(session, round_id, "Not begun, because an earlier run failed.")
+    _end_early(session, round_id, RoundState.FAILED)
+
+
+def _end_early(session: Session, round_id: int, state: RoundState) -> None:
+    rounds.end_round(session, round_id, state)
+    batches.release_batches(session, round_id)
 
 
 def _stop_the_rest(session: Session, round_id: int, words: str) -> None:

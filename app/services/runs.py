@@ -18,6 +18,8 @@ from app.store.session import Session, enqueue
 from app.store.tables import MetricPoint, Run
 
 RING_AGAIN = timedelta(seconds=20)
+# A stage that is killed each time, most likely for want of memory, is not given to a sixth worker.
+MOST_CLAIMS = 5
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def claim(session: Session, run_id: int, host: str, process: int, lease: timedel
     models is left, and the reconciler rings for it again.
     """
     asked = runs.run(session, run_id)
+    if asked is not None and asked.fence >= MOST_CLAIMS:
+        return None
     if asked is not None and asked.queue == Queue.GPU:
         runs.lock_host(session, host)
         if runs.busy(session, host, but=run_id):
@@ -97,6 +101,12 @@ def hold(session: Session, claim: Claim) -> Run:
     if run is None or run.fence != claim.fence or run.state != RunState.RUNNING:
         raise StaleClaim(f"Run {claim.run_id} is no longer held by this worker.")
     return run
+
+
+def succeeded(session: Session, claim: Claim) -> bool:
+    """Whether this very claim has ended its run well: a commit whose acknowledgement was lost looks stale otherwise."""
+    run = runs.lock_run(session, claim.run_id)
+    return run is not None and run.fence == claim.fence and run.state == RunState.SUCCEEDED
 
 
 def the_run(session: Session, run_id: int) -> Run:

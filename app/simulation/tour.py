@@ -20,7 +20,7 @@ from app.simulation.labelers import SimulatedLabeler, at_work
 
 LABELERS = 3
 LOOK_SECONDS = 0.5
-LONGEST_POST = 1800
+LONGEST_POST = 1200
 SHORTEST_SUMMARY = 60
 LONGEST_SUMMARY = 260
 HELD_OUT_EVERY = 4

@@ -346,6 +346,25 @@ def judged(
         )
 
 
+def any_counted(session: Session, project_id: int, kinds: Sequence[LabelerKind]) -> bool:
+    """Whether there is an answer by these kinds of labelers that prefers a side, on any document of the project."""
+    return bool(
+        session.scalar(
+            select(
+                exists().where(
+                    Preference.labeler_id == Labeler.id,
+                    Labeler.kind.in_(kinds),
+                    ~Preference.surplus,
+                    Preference.value != 5,
+                    Preference.comparison_id == Comparison.id,
+                    Comparison.batch_id == Batch.id,
+                    Batch.project_id == project_id,
+                )
+            )
+        )
+    )
+
+
 def last_preference(session: Session) -> int:
     """The id of the newest answer; 0 when there is none."""
     return session.scalar(select(func.coalesce(func.max(Preference.id), 0))) or 0

@@ -4,7 +4,7 @@ Knows how many opinions a batch still needs. Knows nothing of who is given which
 answered (app.store.answers).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.domain.words import BatchKind, ComparisonKind, LabelerKind, RunState, SlotState, Split
 from app.store.session import Session
+from app.store.slices import slices
 from app.store.tables import (
     Batch,
     Comparison,
     Document,
+    Labeler,
     Run,
     Slot,
 )
@@ -75,12 +77,14 @@ def add_comparisons(session: Session, batch_id: int, rows: list[dict[str, Any]])
     if not rows:
         return 0
     holder = session.get_one(Batch, batch_id)
-    added = session.execute(
-        upsert(Comparison)
-        .values([{"batch_id": batch_id, "kind": ComparisonKind.ORDINARY, "propensity": None, **row} for row in rows])
-        .on_conflict_do_nothing()
-        .returning(Comparison.id)
-    ).scalars()
+    full = [{"batch_id": batch_id, "kind": ComparisonKind.ORDINARY, "propensity": None, **row} for row in rows]
+    added = [
+        comparison_id
+        for part in slices(full)
+        for comparison_id in session.scalars(
+            upsert(Comparison).values(list(part)).on_conflict_do_nothing().returning(Comparison.id)
+        )
+    ]
     slots = [
         {
             "batch_id": batch_id,
@@ -176,13 +180,41 @@ def open_slots(session: Session, project_id: int) -> int:
     return found or 0
 
 
-def adopt_batches(session: Session, project_id: int, round_id: int) -> None:
-    """Make sampled batches that wait for a round belong to this one. Imported batches stay on their own."""
+def adopt_batches(session: Session, project_id: int, round_id: int, kinds: Sequence[LabelerKind]) -> None:
+    """Make sampled batches that wait for a round belong to this one, to be judged by labelers of these kinds.
+
+    Imported batches stay on their own, and so does a batch that others have answered already: the round could not
+    learn from their answers.
+    """
     sampled = exists().where(Comparison.batch_id == Batch.id, Comparison.reason != "import")
+    foreign = exists().where(
+        Slot.batch_id == Batch.id,
+        Slot.state == SlotState.DONE,
+        Labeler.id == Slot.labeler_id,
+        Labeler.kind.not_in(kinds),
+    )
+    for_kind = kinds[0] if len(kinds) == 1 else None
+    adopted = session.scalars(
+        update(Batch)
+        .where(Batch.project_id == project_id, Batch.round_id.is_(None), sampled, ~foreign)
+        .values(round_id=round_id, for_kind=for_kind)
+        .returning(Batch.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    session.execute(
+        update(Slot)
+        .where(Slot.batch_id.in_(adopted), Slot.state.in_(UNFINISHED))
+        .values(for_kind=for_kind)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def release_batches(session: Session, round_id: int) -> None:
+    """Let the next round adopt the batches of one that ended early: what was judged in them is not lost to it."""
     session.execute(
         update(Batch)
-        .where(Batch.project_id == project_id, Batch.round_id.is_(None), sampled)
-        .values(round_id=round_id)
+        .where(Batch.round_id == round_id)
+        .values(round_id=None)
         .execution_options(synchronize_session=False)
     )
 

@@ -3,7 +3,7 @@
 Knows how texts are stored once, however often a file is imported. Knows nothing of file forms (app.domain.records).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.words import PolicyKind, Split
 from app.store.session import Session
+from app.store.slices import slices
 from app.store.tables import Document, Policy, Project, Summary
 
 
@@ -96,8 +97,13 @@ def add_summaries(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[in
 
     Gives the id of each, by (document, policy, text, seed or -1).
     """
-    if not rows:
-        return {}
+    found: dict[tuple[int, int, str, int], int] = {}
+    for part in slices(rows):
+        found |= _add_summaries(session, part)
+    return found
+
+
+def _add_summaries(session: Session, rows: Sequence[dict[str, Any]]) -> dict[tuple[int, int, str, int], int]:
     columns = ("checkpoint_id", "run_id", "prompt", "decoding", "seed", "tokens", "finished")
     full = [{**dict.fromkeys(columns), **row} for row in rows]
     session.execute(insert(Summary).values(full).on_conflict_do_nothing())

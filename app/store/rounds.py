@@ -150,15 +150,18 @@ def base_checkpoint(session: Session, project_id: int, path: str) -> Checkpoint 
     )
 
 
-def newest_checkpoint(session: Session, project_id: int, stage: Stage, kind: CheckpointKind) -> Checkpoint | None:
-    """The newest checkpoint of this kind that a run of this stage wrote."""
-    return session.scalar(
+def newest_checkpoint(
+    session: Session, project_id: int, stage: Stage, kind: CheckpointKind, round_id: int | None = None
+) -> Checkpoint | None:
+    """The newest checkpoint of this kind that a run of this stage wrote, of any round or of this one."""
+    query = (
         select(Checkpoint)
         .join(Run, Run.id == Checkpoint.run_id)
         .where(Checkpoint.project_id == project_id, Run.stage == stage, Checkpoint.kind == kind)
-        .order_by(Checkpoint.id.desc())
-        .limit(1)
     )
+    if round_id is not None:
+        query = query.where(Run.round_id == round_id)
+    return session.scalar(query.order_by(Checkpoint.id.desc()).limit(1))
 
 
 def policy_of_checkpoint(session: Session, checkpoint_id: int) -> Policy | None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.words import QUEUE_OF, UNFINISHED, Queue, RunState, Stage
 from app.store.session import Session
+from app.store.slices import slices
 from app.store.tables import Export, Labeler, MetricPoint, Round, Run
 
 
@@ -100,6 +101,25 @@ def claim(session: Session, run_id: int, worker: str, lease: timedelta) -> Run |
     )
 
 
+def _lost(most_claims: int) -> ColumnElement[bool]:
+    return and_(
+        Run.state == RunState.RUNNING,
+        Run.lease_expires_at < func.now(),
+        or_(Run.cancel_asked_at.is_not(None), Run.fence >= most_claims),
+    )
+
+
+def lost(session: Session, most_claims: int) -> list[tuple[int, int]]:
+    """Runs whose holder went silent and that nobody should take again, with their projects."""
+    rows = session.execute(select(Run.id, Run.project_id).where(_lost(most_claims)).order_by(Run.id))
+    return [(row[0], row[1]) for row in rows]
+
+
+def is_lost(session: Session, run_id: int, most_claims: int) -> bool:
+    """Whether the run still is one of `lost`."""
+    return bool(session.scalar(select(exists().where(Run.id == run_id, _lost(most_claims)))))
+
+
 def lock_host(session: Session, host: str) -> None:
     """One claim at a time per host, until the transaction ends."""
     session.execute(select(func.pg_advisory_xact_lock(4172002, func.hashtext(host))))
@@ -149,14 +169,14 @@ def add_points(session: Session, run_id: int, points: Sequence[tuple[str, int, f
     newest = {(name, step): value for name, step, value in points}
     if not newest:
         return
-    statement = insert(MetricPoint).values(
-        [{"run_id": run_id, "name": name, "step": step, "value": value} for (name, step), value in newest.items()]
-    )
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["run_id", "name", "step"], set_={"value": statement.excluded.value, "at": func.now()}
+    rows = [{"run_id": run_id, "name": name, "step": step, "value": value} for (name, step), value in newest.items()]
+    for part in slices(rows):
+        statement = insert(MetricPoint).values(list(part))
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["run_id", "name", "step"], set_={"value": statement.excluded.value, "at": func.now()}
+            )
         )
-    )
 
 
 def points(session: Session, run_ids: Sequence[int]) -> list[MetricPoint]:

@@ -8,10 +8,19 @@ from contextlib import contextmanager
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import OperationalError as DatabaseUnreachable
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.jobs import Job
+
+# Classes of SQLSTATE that pass by themselves: no connection, a rolled back transaction, no room for another connection,
+# an operator at work.
+_PASSING = ("08", "40", "53", "57")
+
+
+class DatabaseUnreachable(Exception):
+    """The database is away, or cannot serve just now: the same again, later, may well succeed."""
+
 
 Send = Callable[[Job], None]
 Sessions = sessionmaker[Session]
@@ -31,7 +40,13 @@ def connect(url: str, pool: int = 5) -> Sessions:
         pool_pre_ping=True,
         # A logged error would print the values of its statement: hashes, texts of documents.
         hide_parameters=True,
-        connect_args={"options": "-c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=120s"},
+        connect_args={
+            "options": "-c timezone=UTC -c lock_timeout=20s -c idle_in_transaction_session_timeout=120s",
+            "connect_timeout": 10,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        },
     )
     return sessionmaker(engine, expire_on_commit=False)
 
@@ -47,11 +62,18 @@ def unit_of_work(sessions: Sessions, send: Send) -> Iterator[Session]:
 
     Plain code and no session events: an after-commit listener also fires when a savepoint is released. When the block
     raises, or the commit does, everything is rolled back and nothing is sent. Sending may fail: rows are the jobs, and
-    the reconciler rings again.
+    the reconciler rings again. Raises DatabaseUnreachable for troubles that pass; whether a commit that was cut off has
+    happened is then unknown.
     """
-    with sessions() as session:
-        yield session
-        session.commit()
-        jobs: list[Job] = session.info.pop("jobs", [])
+    try:
+        with sessions() as session:
+            yield session
+            session.commit()
+            jobs: list[Job] = session.info.pop("jobs", [])
+    except OperationalError as error:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if error.connection_invalidated or error.statement is None or state.startswith(_PASSING):
+            raise DatabaseUnreachable(str(error.orig).splitlines()[0]) from error
+        raise
     for job in jobs:
         send(job)

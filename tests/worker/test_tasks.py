@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app import samples
+from app.domain.errors import StaleClaim
 from app.domain.words import LabelerKind, Role, RunState, Stage
 from app.services import exports, imports, rounds, runs
 from app.services.exports import Filters
@@ -201,7 +202,7 @@ def test_a_sink_stops_its_stage_when_the_run_is_cancelled_or_taken_over(
     with work() as session:
         runs.cancel(session, admin, run_id)
     sink.flush()
-    with pytest.raises(Cancelled, match="cancelled"):
+    with pytest.raises(Cancelled, match="asked to stop"):
         sink.check()
     with unit_of_work(sessions, lambda job: None) as session:
         session.execute(text("update run set lease_expires_at = now() - interval '1 second'"))
@@ -210,7 +211,7 @@ def test_a_sink_stops_its_stage_when_the_run_is_cancelled_or_taken_over(
     stale = RunSink(sessions, lambda job: None, claim, LEASE)
     stale.progress(3, 3, "all three")
     stale.flush()
-    with pytest.raises(Cancelled, match="taken over"):
+    with pytest.raises(StaleClaim, match="taken over"):
         stale.check()
     with work() as session:
         assert runs.the_run(session, run_id).words == "one of three"

@@ -24,8 +24,8 @@ def run(task: Task) -> Outcome:
     recipe = task.recipe
     with task.work() as session:
         sft = lineage.newest(session, Stage.SFT, CheckpointKind.POLICY)
-        reward = lineage.newest(session, Stage.REWARD, CheckpointKind.REWARD)
-        policy = lineage.newest(session, Stage.PPO, CheckpointKind.POLICY)
+        reward = lineage.newest(session, Stage.REWARD, CheckpointKind.REWARD, task.round.id)
+        policy = lineage.newest(session, Stage.PPO, CheckpointKind.POLICY, task.round.id)
         documents = corpus.documents_for_training(
             session,
             task.claim.project_id,

@@ -9,7 +9,6 @@ from app.domain.errors import Invalid
 from app.services import imports, runs
 from app.services.imports import Report
 from worker.stages.task import CannotRun, Outcome, Task
-from worker.training.metrics import Cancelled
 
 
 def run(task: Task) -> Outcome:
@@ -29,10 +28,6 @@ def run(task: Task) -> Outcome:
                     runs.hold(session, task.claim)
                     form.add(session, chunk, report, task.claim.run_id)
                 task.sink.progress(source.tell(), size, report.sentence(form.noun))
-        except Cancelled:
-            path.unlink()
-            raise
         except Invalid as refusal:
-            path.unlink()
             raise CannotRun(f"{refusal.what} {refusal.what_to_do} So far: {report.sentence(form.noun)}") from refusal
-    return Outcome(report.sentence(form.noun), report.to_dict(), lambda session: path.unlink(missing_ok=True))
+    return Outcome(report.sentence(form.noun), report.to_dict())

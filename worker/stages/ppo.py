@@ -19,7 +19,7 @@ def run(task: Task) -> Outcome:
     recipe = task.recipe
     with task.work() as session:
         sft = lineage.newest(session, Stage.SFT, CheckpointKind.POLICY)
-        reward = lineage.newest(session, Stage.REWARD, CheckpointKind.REWARD)
+        reward = lineage.newest(session, Stage.REWARD, CheckpointKind.REWARD, task.round.id)
         writer = lineage.current_writer(session)
         documents = corpus.documents_for_training(session, task.claim.project_id, Split.TRAIN)
     if not documents:
@@ -43,7 +43,7 @@ def run(task: Task) -> Outcome:
         CheckpointKind.POLICY: (done.policy_dir, checkpoints.digest_directory(done.policy_dir), parent.id),
         CheckpointKind.VALUE: (done.value_dir, checkpoints.digest_directory(done.value_dir), reward.id),
     }
-    snapshot = {"documents": len(documents), "reward": reward.digest, "sft": sft.digest}
+    snapshot = {"documents": [row.document.id for row in documents], "reward": reward.digest, "sft": sft.digest}
 
     def record(session: Session) -> None:
         for kind, (directory, digest, parent_id) in written.items():

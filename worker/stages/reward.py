@@ -62,7 +62,7 @@ def run(task: Task) -> Outcome:
     if not any(row.value != 5 for row in train):
         raise CannotRun(
             "No answer on a training document prefers a side, so there is nothing to learn. "
-            "Judge more pairs, then launch the round again; everything judged so far is kept."
+            "Judge more pairs, then launch a round; everything judged so far is taken in."
         )
     source = task.artifacts.path(sft.path)
     task.artifacts.need(sft.bytes * 2)
@@ -99,6 +99,7 @@ def run(task: Task) -> Outcome:
                     "kinds": [kind.value for kind in task.round.labeler_kinds],
                     "preferences": len(rows),
                     "digest": seen,
+                    "references": [row.document.id for row in references],
                 },
             ),
         )

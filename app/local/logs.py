@@ -1,0 +1,42 @@
+"""A log file that several processes' lines go to, and that never grows without end.
+
+Knows appending and moving a file that is full aside. Knows nothing of what is written.
+"""
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from app.local import places
+
+LARGEST = 10 * 2**20
+
+
+class Log:
+    """A file to append lines to, from any thread; a context manager that closes it."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `CannotStart` where the directory cannot be written."""
+        self.path = places.prepare(path.parent) / path.name
+        self._lock = threading.Lock()
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, line: str) -> None:
+        """Append a line with the time before it. A disk that is full loses the line, and stops nobody."""
+        with self._lock:
+            try:
+                if self._file.tell() > LARGEST:
+                    self._file.close()
+                    self.path.replace(self.path.with_suffix(".log.old"))
+                    self._file = self.path.open("a", encoding="utf-8")
+                self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+                self._file.flush()
+            except (OSError, ValueError):
+                return
