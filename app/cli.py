@@ -5,28 +5,32 @@ Knows how a person types. The only place that prints; the only one that starts s
 
 import json
 import os
+import shlex
 import shutil
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import httpx2
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 
 from app import samples
 from app.domain.errors import Refusal
 from app.domain.recipes import NAMED, InvalidRecipe, scaled
+from app.domain.words import Split
 from app.jobs import Job
-from app.local import ports, postgres, redis
+from app.local import places, ports, postgres, redis, sharing
 from app.local.errors import CannotStart
-from app.local.processes import Children, interruptible
+from app.local.logs import Log
+from app.local.processes import Children, Ended, interruptible
+from app.local.restarts import MOST, WITHIN_SECONDS, Restarts
 from app.queue import celery_client
 from app.services import exports, imports, people
 from app.services.exports import Filters
@@ -38,9 +42,11 @@ from app.simulation.errors import Refused, TourFailed
 from app.store import schema
 from app.store.session import DatabaseUnreachable, Sessions, connect, unit_of_work
 
-RESTARTS = 5
 READY_SECONDS = 60
 DEMO_ROUNDS = 2
+DEMO_MARK = "made-by-hone-demo"
+# What the environment may say of another install; the demo has one of its own.
+NOT_OF_THE_DEMO = ("HONE_PUBLIC_URL", "HONE_COOKIE_SECURE", "HONE_ARTIFACTS_DIR")
 
 
 class Words(click.ClickException):
@@ -69,8 +75,9 @@ def _in_words() -> Iterator[None]:
         raise Words(str(error)) from error
     except Refusal as refusal:
         raise Words(f"{refusal.what} {refusal.what_to_do}".strip()) from refusal
-    except DatabaseUnreachable as error:
-        raise Words(f"The database cannot be reached: {error}") from error
+    except (DatabaseUnreachable, OperationalError) as error:
+        said = error.orig if isinstance(error, OperationalError) else error
+        raise Words(f"The database cannot be reached or cannot serve: {str(said).splitlines()[0]}") from error
 
 
 @contextmanager
@@ -128,7 +135,8 @@ class _Started:
     settings: Settings
     environment: dict[str, str]
     children: Children
-    restarts: int = 0
+    log: Path
+    restarts: Restarts = field(default_factory=lambda: Restarts(needed=["web"]))
 
     def start(self, name: str) -> None:
         """Start the web process or the worker."""
@@ -147,30 +155,38 @@ class _Started:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             ended = self.children.wait(0.2)
-            if ended is not None:
+            if ended is not None and ended.name == "web":
                 raise CannotStart(str(ended))
+            self._start_again(ended)
             try:
                 if httpx2.get(f"{_local_address(self.settings)}/health/ready", timeout=2).status_code == 200:
                     return
             except httpx2.TransportError:
                 continue
-        raise CannotStart(f"The web process did not answer within {READY_SECONDS} seconds.")
+        raise CannotStart(f"The web process did not answer within {READY_SECONDS} seconds. Its log is {self.log}.")
 
-    def watch(self) -> None:
-        """Keep everything up until somebody stops it. Raises CannotStart when a process dies again and again."""
-        while True:
-            ended = self.children.wait(2.0)
-            if ended is not None:
-                self.restarts += 1
-                say(str(ended))
-                if self.restarts > RESTARTS:
-                    raise CannotStart(f"Processes ended {self.restarts} times; stopping. What was judged is safe.")
-                say(f"starting the {ended.name} process again")
-                self.start(ended.name)
-            if self.settings.database_url is None:
-                postgres.revive(self.settings.data_dir, say=say)
-            if self.settings.broker_url is None:
-                redis.revive(self.settings.data_dir, say=say)
+    def look(self, seconds: float) -> None:
+        """Wait, and start again what ended meanwhile. Raises CannotStart when the web dies again and again."""
+        self._start_again(self.children.wait(seconds))
+        if self.settings.database_url is None:
+            postgres.revive(self.settings.data_dir, say=say)
+        if self.settings.broker_url is None:
+            redis.revive(self.settings.data_dir, say=say)
+
+    def _start_again(self, ended: Ended | None) -> None:
+        now = time.monotonic()
+        if ended is not None:
+            say(f"{ended}\nThe whole log is {self.log}.")
+            pause = self.restarts.ended(ended.name, now)
+            if pause is None:
+                raise CannotStart(
+                    f"The {ended.name} process ended {MOST + 1} times within {WITHIN_SECONDS / 60:.0f} minutes; "
+                    "stopping. What was judged is safe."
+                )
+            meanwhile = "" if ended.name == "web" else " Labeling goes on meanwhile."
+            say(f"Starting the {ended.name} process again{f' in {pause:.0f} s' if pause else ''}.{meanwhile}")
+        for name in self.restarts.due(now):
+            self.start(name)
 
 
 def _local_address(settings: Settings) -> str:
@@ -179,11 +195,12 @@ def _local_address(settings: Settings) -> str:
 
 
 @contextmanager
-def _everything(settings: Settings, log: Callable[[str], None]) -> Iterator[tuple[_Started, Sessions]]:
+def _everything(settings: Settings) -> Iterator[tuple[_Started, Sessions]]:
     """Servers, schema, web and worker, for the length of the block; stopped in order afterwards."""
     ports.require_free(settings.host, settings.port)
     with (
         interruptible(),
+        Log(settings.data_dir / "logs" / "hone.log") as log,
         _database_url(settings) as database_url,
         _broker_url(settings) as broker_url,
     ):
@@ -206,8 +223,11 @@ def _everything(settings: Settings, log: Callable[[str], None]) -> Iterator[tupl
             }
             if settings.threads is not None:
                 environment["HONE_THREADS"] = environment["OMP_NUM_THREADS"] = str(settings.threads)
-            with Children(log) as children:
-                started = _Started(settings, environment, children)
+            if settings.artifacts_dir is not None:
+                environment["HONE_ARTIFACTS_DIR"] = str(settings.artifacts)
+            say(f"Starting the web process and a worker; what they say goes to {log.path}")
+            with Children(log.write) as children:
+                started = _Started(settings, environment, children, log.path)
                 started.start("web")
                 started.start("worker")
                 started.ready()
@@ -222,7 +242,7 @@ def run() -> None:
     settings = _settings()
     started_at = time.monotonic()
     try:
-        with _in_words(), _everything(settings, say) as (started, sessions):
+        with _in_words(), _everything(settings) as (started, sessions):
             _ship_samples(sessions)
             with unit_of_work(sessions, _no_jobs) as session:
                 token = people.first_admin_link(session)
@@ -231,7 +251,8 @@ def run() -> None:
                 say("Set the first admin's password here (the link works once, for seven days):")
                 say(f"  {settings.address}/link/{token}")
             say("Ctrl-C stops everything; starting again continues with the same data.")
-            started.watch()
+            while True:
+                started.look(2.0)
     except KeyboardInterrupt:
         say("Stopped. Nothing is running any more; `make run` continues where you were.")
 
@@ -344,20 +365,40 @@ def export() -> None:
     """Take data out."""
 
 
+@contextmanager
+def _whole(file: Path) -> Iterator[IO[str]]:
+    """Write beside `file` and put it in its place when the block is done; a block that fails leaves nothing behind."""
+    aside = file.with_name(file.name + ".part")
+    try:
+        with aside.open("w", encoding="utf-8") as out:
+            yield out
+        aside.replace(file)
+    except OSError as error:
+        raise Words(f"{file} cannot be written: {error.strerror}.") from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
 @export.command("preferences")
 @click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    type=click.Choice([split.value for split in Split]),
+    help="Only answers on documents of this split; may be given again. Without: all.",
+)
 @click.option("--with-ties", is_flag=True, help="Write answers without a preferred side too.")
 @click.option("--with-simulated", is_flag=True, help="Write answers of simulated labelers too.")
-def export_preferences(file: Path, with_ties: bool, with_simulated: bool) -> None:
+def export_preferences(file: Path, splits: tuple[str, ...], with_ties: bool, with_simulated: bool) -> None:
     """The newest counted answers as JSON lines in the released form."""
-    aside = file.with_name(file.name + ".part")
+    chosen = tuple(split for split in Split if not splits or split.value in splits)
     rows = 0
-    with _database(_settings()) as sessions:
-        with unit_of_work(sessions, _no_jobs) as session, aside.open("w", encoding="utf-8") as out:
-            for line in exports.preferences(session, Filters(with_ties=with_ties, with_simulated=with_simulated)):
-                out.write(line + "\n")
-                rows += 1
-        aside.replace(file)
+    with _database(_settings()) as sessions, _whole(file) as out, unit_of_work(sessions, _no_jobs) as session:
+        for line in exports.preferences(session, Filters(chosen, with_ties, with_simulated)):
+            out.write(line + "\n")
+            rows += 1
     say(f"{rows} preferences written to {file}.")
 
 
@@ -376,11 +417,12 @@ def list_people() -> None:
 @main.command()
 @click.argument("name")
 def link(name: str) -> None:
-    """A one-time link on which the account NAME sets a new password."""
+    """A one-time link on which the account NAME sets a new password. `admin` is made if nobody is there yet."""
     settings = _settings()
     with _database(settings) as sessions:
         with unit_of_work(sessions, _no_jobs) as session:
-            token = people.link_for(session, name)
+            first = people.first_admin_link(session) if name.strip().lower() == "admin" else None
+            token = first or people.link_for(session, name)
         say(f"{settings.address}/link/{token}")
 
 
@@ -410,37 +452,37 @@ def demo(tiny: bool, hours: float | None, documents: Path | None, json_file: Pat
     if port is not None:
         changes["port"] = port
     settings = base.model_copy(update=changes)
+    for name in NOT_OF_THE_DEMO:
+        os.environ.pop(name, None)
+    if json_file is not None and not json_file.parent.is_dir():
+        raise Words(f"{json_file} cannot be written: there is no directory {json_file.parent}.")
     began = time.monotonic()
+
+    def tell(sentence: str) -> None:
+        say(f"{time.monotonic() - began:6.0f} s  {sentence}")
+
     with _in_words():
         recipe = NAMED["tiny"] if tiny else NAMED["demo"] if hours is None else scaled(NAMED["demo"], hours)
         ports.require_free(settings.host, settings.port)
-        shutil.rmtree(settings.data_dir, ignore_errors=True)
-        settings.data_dir.mkdir(parents=True)
-        log = settings.data_dir / "demo.log"
+        _empty_for_demo(settings.data_dir)
         chosen = settings.data_dir / "documents.jsonl"
         most = (recipe.sft.documents or 96) * tour.HELD_OUT_EVERY // (tour.HELD_OUT_EVERY - 1)
         number = tour.choose_documents(documents or samples.path(), chosen, 96 if hours is None else most)
-        say(f"{number} posts, recipe {recipe.name}, base model {settings.base_model}; the processes' log is {log}")
+        say(f"{number} posts, recipe {recipe.name}, base model {settings.base_model}")
         say("This shows the mechanism, not learning: so few judgements teach a reward model next to nothing.")
-
-        def tell(sentence: str) -> None:
-            say(f"{time.monotonic() - began:6.0f} s  {sentence}")
-
         try:
-            with (
-                log.open("a", encoding="utf-8") as out,
-                _everything(settings, _writer(out)) as (_, sessions),
-            ):
+            with _everything(settings) as (started, sessions):
+                # Nobody sits in front of it to wait for a worker that never gets up.
+                started.restarts = Restarts(needed=["web", "worker"])
                 with unit_of_work(sessions, _no_jobs) as session:
                     token = people.first_admin_link(session)
                 address = _local_address(settings)
-                told = tour.take(address, f"/link/{token}", chosen, recipe, DEMO_ROUNDS, tell)
+                told = tour.take(address, f"/link/{token}", chosen, recipe, DEMO_ROUNDS, tell, started.look)
         except KeyboardInterrupt:
             raise Words("Stopped before the end. Nothing is running any more.") from None
     for line in table.lines(told.rounds):
         say(line)
     say(f"{time.monotonic() - began:.0f} s in all. This shows the mechanism, not learning.")
-    say(f"See it in the browser: HONE_DATA_DIR={settings.data_dir} hone run, then `hone link admin` for a way in.")
     if json_file is not None:
         figures = {
             "rounds": [table.figures(each) for each in told.rounds],
@@ -449,18 +491,44 @@ def demo(tiny: bool, hours: float | None, documents: Path | None, json_file: Pat
             "base_model": settings.base_model,
             "cores": os.cpu_count(),
         }
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        with _whole(json_file) as out:
+            out.write(json.dumps(figures, indent=2) + "\n")
+    again = f"HONE_DATA_DIR={shlex.quote(str(settings.data_dir))}"
+    again += f" HONE_PORT={port}" if port is not None else ""
+    again += f" HONE_BASE_MODEL={settings.base_model}" if tiny else ""
+    say("See it in the browser. This starts it:")
+    say(f"  {again} {_program()} run")
+    say("and this, in a second terminal in the same directory, makes a link to come in as the admin:")
+    say(f"  {again} {_program()} link admin")
 
 
-def _writer(out: Any) -> Callable[[str], None]:
-    lock = threading.Lock()
+def _empty_for_demo(directory: Path) -> None:
+    """Remove what an earlier demo left, and nothing else. Raises CannotStart."""
+    if sharing.in_use(directory):
+        raise CannotStart(
+            f"A demo begins with nothing, and another hone command is using what is in {directory} now. "
+            "Nothing was changed. Stop that command first, or set HONE_DATA_DIR to another directory."
+        )
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / DEMO_MARK).exists():
+        raise CannotStart(
+            f"A demo begins with nothing, and what is in {directory} was not made by one. Nothing was changed. "
+            "Move it away, or set HONE_DATA_DIR to another directory."
+        )
+    shutil.rmtree(directory, ignore_errors=True)
+    places.prepare(directory)
+    places.require_space(directory, postgres.NEEDED_MEGABYTES, "the demo")
+    (directory / DEMO_MARK).touch()
 
-    def write(line: str) -> None:
-        with lock:
-            out.write(line + "\n")
-            out.flush()
 
-    return write
+def _program() -> str:
+    """What a person types, here and now, to call this program again."""
+    called = Path(sys.argv[0])
+    if called.suffix == ".py":
+        return f"{shlex.quote(sys.executable)} -m app.cli"
+    on_path = shutil.which(called.name)
+    if on_path is not None and Path(on_path).resolve() == called.resolve():
+        return called.name
+    return shlex.quote(str(called))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ stored in them. Only `app.cli` imports it; production brings its own servers and
 
 - `postgres`, `redis`: `with running(data_directory) as url`, each reusing a server that is already there
 - `processes`: child processes with named output, that never outlive this one
+- `restarts`, `logs`: when a child that ended is started again, and where what all of them say is kept
 - `ports`, `places`: what must be true before anything starts
 - `sharing`, `leash`, `unprivileged`: how the above keep their word
 """

@@ -72,6 +72,7 @@ class Children:
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> int:
         """Start `command` with `environment` on top of this process's own; gives the process id of its leash."""
+        self._forget_ended(name)
         holder = [sys.executable, "-I", "-S", leash.__file__, "--while", "open", "--signal", str(int(stop_signal))]
         holder += ["--limit", str(self._limit), "--", *command]
         process = subprocess.Popen(
@@ -111,13 +112,14 @@ class Children:
             except subprocess.TimeoutExpired:
                 _kill_group(child.process.pid)
                 child.process.wait()
-            for thread in child.threads:
-                thread.join(2)
-            for pipe in (child.process.stdin, child.process.stdout):
-                if pipe:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+            _let_go(child)
         self._children.clear()
+
+    def _forget_ended(self, name: str) -> None:
+        """Give back what an ended child of this name held: one that is started again for days would take every pipe."""
+        for child in [each for each in self._children if each.name == name and each.process.poll() is not None]:
+            _let_go(child)
+            self._children.remove(child)
 
     def _listen(self, child: _Child) -> None:
         assert child.process.stdout is not None
@@ -146,6 +148,15 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _let_go(child: _Child) -> None:
+    for thread in child.threads:
+        thread.join(2)
+    for pipe in (child.process.stdin, child.process.stdout):
+        if pipe:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 def _kill_group(leader: int) -> None:

@@ -88,8 +88,12 @@ def revive(server: Server, say: Callable[[str], None]) -> None:
 
 def alive(server: Server) -> bool:
     """Whether the server, or a child of it, lives: seen by the lock it holds, which costs microseconds."""
+    return _held(server.lock("alive"))
+
+
+def _held(lock: Path) -> bool:
     try:
-        descriptor = os.open(server.lock("alive"), os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -99,6 +103,11 @@ def alive(server: Server) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def in_use(data_directory: Path) -> bool:
+    """Whether any server lives over this data directory, whichever command uses it."""
+    return any(_held(lock) for lock in data_directory.glob("run/*.alive"))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx2
 
 from app.simulation.client import Client
-from app.simulation.errors import Refused
+from app.simulation.errors import Refused, TourFailed
 from app.simulation.gold import judge
 
 IDLE_SECONDS = 0.5
@@ -61,16 +61,35 @@ class SimulatedLabeler:
                 return
 
 
+class Desks:
+    """The labelers at work, and the first trouble that one of them could not go on after."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._trouble: Exception | None = None
+
+    def check(self) -> None:
+        """Raises TourFailed when a labeler had to stop: the round would wait for its answers for ever."""
+        if self._trouble is not None:
+            raise TourFailed(f"A simulated labeler had to stop: {self._trouble}") from self._trouble
+
+    def _work(self, labeler: SimulatedLabeler) -> None:
+        try:
+            labeler.work(self._over)
+        except Exception as trouble:  # noqa: BLE001  whatever it is, it must not end in a thread that nobody looks at
+            self._trouble = self._trouble or trouble
+
+
 @contextmanager
-def at_work(labelers: list[SimulatedLabeler]) -> Iterator[None]:
+def at_work(labelers: list[SimulatedLabeler]) -> Iterator[Desks]:
     """All of them judge, each in a thread of its own, while the block runs."""
-    over = threading.Event()
-    threads = [threading.Thread(target=each.work, args=(over,), daemon=True) for each in labelers]
+    desks = Desks()
+    threads = [threading.Thread(target=desks._work, args=(each,), daemon=True) for each in labelers]
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield desks
     finally:
-        over.set()
+        desks._over.set()
         for thread in threads:
             thread.join()

@@ -5,12 +5,14 @@ Knows the order of things and the keys of a round's results. Says what it does t
 
 import gzip
 import json
-import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import httpx2
 
 from app.domain.recipes import Recipe
 from app.domain.records import BadRecord, PostRecord, read_post
@@ -24,8 +26,10 @@ LONGEST_POST = 1200
 SHORTEST_SUMMARY = 60
 LONGEST_SUMMARY = 260
 HELD_OUT_EVERY = 4
+SILENT_SECONDS = 60.0
 
 Say = Callable[[str], None]
+Wait = Callable[[float], None]
 
 
 def choose_documents(source: Path, target: Path, most: int) -> int:
@@ -76,27 +80,54 @@ class Tour:
     rounds: list[dict[str, Any]]
 
 
-def take(address: str, admin_link: str, documents: Path, recipe: Recipe, rounds: int, say: Say) -> Tour:
-    """Go round the loop `rounds` times. Raises TourFailed with the words of the run that failed, or Refused."""
-    admin = Client.by_link(address, admin_link)
-    say("signed in as the first admin")
-    _finished_run(admin, admin.upload(documents), say)
-    recipe_id = admin.post("/api/recipes", recipe.to_dict())["id"]
-    labelers = []
-    for number in range(1, LABELERS + 1):
-        invited = admin.post("/api/people", {"name": f"simulated {number}", "role": "labeler", "kind": "simulated"})
-        labelers.append(SimulatedLabeler(Client.by_link(address, invited["link"]), seed=number))
-    say(f"{LABELERS} simulated labelers are at their desks")
-    with at_work(labelers):
-        told = [_round(admin, recipe_id, say) for _ in range(rounds)]
+def take(
+    address: str, admin_link: str, documents: Path, recipe: Recipe, rounds: int, say: Say, wait: Wait = time.sleep
+) -> Tour:
+    """Go round the loop `rounds` times. Raises TourFailed with the words of the run that failed, or Refused.
+
+    `wait` passes the time between two looks at the server; whatever it raises ends the tour.
+    """
+    try:
+        admin = Client.by_link(address, admin_link)
+        say("signed in as the first admin")
+        _finished_run(admin, admin.upload(documents), say, wait)
+        recipe_id = admin.post("/api/recipes", recipe.to_dict())["id"]
+        labelers = []
+        for number in range(1, LABELERS + 1):
+            invited = admin.post("/api/people", {"name": f"simulated {number}", "role": "labeler", "kind": "simulated"})
+            labelers.append(SimulatedLabeler(Client.by_link(address, invited["link"]), seed=number))
+        say(f"{LABELERS} simulated labelers are at their desks")
+        with at_work(labelers) as desks:
+
+            def wait_and_check(seconds: float) -> None:
+                desks.check()
+                wait(seconds)
+
+            told = [_round(admin, recipe_id, say, wait_and_check) for _ in range(rounds)]
+    except httpx2.TransportError as trouble:
+        raise TourFailed(f"The web process at {address} does not answer: {trouble}.") from trouble
     say(f"simulated labelers gave {sum(each.answered for each in labelers)} answers")
     return Tour(told)
 
 
-def _finished_run(admin: Client, run_id: int, say: Say) -> None:
+def _seen(admin: Client, path: str, wait: Wait) -> dict[str, Any]:
+    """What is there now; a web process that is being started again is waited for, SILENT_SECONDS at most."""
+    begun = time.monotonic()
+    while True:
+        try:
+            seen: dict[str, Any] = admin.get(path)
+        except httpx2.TransportError:
+            if time.monotonic() - begun > SILENT_SECONDS:
+                raise
+            wait(LOOK_SECONDS)
+        else:
+            return seen
+
+
+def _finished_run(admin: Client, run_id: int, say: Say, wait: Wait) -> None:
     words = ""
     while True:
-        run = admin.get(f"/api/runs/{run_id}")
+        run = _seen(admin, f"/api/runs/{run_id}", wait)
         if run["words"] != words:
             words = run["words"]
             say(words)
@@ -104,14 +135,14 @@ def _finished_run(admin: Client, run_id: int, say: Say) -> None:
             return
         if run["state"] in ("failed", "cancelled"):
             raise TourFailed(run["problem"] or run["words"])
-        threading.Event().wait(LOOK_SECONDS)
+        wait(LOOK_SECONDS)
 
 
-def _round(admin: Client, recipe_id: int, say: Say) -> dict[str, Any]:
+def _round(admin: Client, recipe_id: int, say: Say, wait: Wait) -> dict[str, Any]:
     number = admin.post("/api/rounds", {"recipe": recipe_id, "with_simulated": True})["number"]
     told = ""
     while True:
-        seen: dict[str, Any] = admin.get(f"/api/rounds/{number}")
+        seen = _seen(admin, f"/api/rounds/{number}", wait)
         now = next((run for run in seen["runs"] if run["state"] in ("running", "waiting", "queued")), None)
         if now is not None:
             words = f"round {number}, {now['stage']}: {now['words'] or now['state']}"
@@ -123,4 +154,4 @@ def _round(admin: Client, recipe_id: int, say: Say) -> dict[str, Any]:
         if seen["state"] in ("failed", "cancelled"):
             failed = next((run for run in seen["runs"] if run["problem"]), None)
             raise TourFailed(f"Round {number}: {failed['problem'] if failed else seen['state']}")
-        threading.Event().wait(LOOK_SECONDS)
+        wait(LOOK_SECONDS)

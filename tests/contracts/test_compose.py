@@ -1,7 +1,13 @@
 """docker-compose.yml and the two Dockerfiles, held against the settings and against each other. No Docker needed."""
 
 import re
+import subprocess
+import sys
+import threading
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +24,8 @@ DOCKERFILES = ("app/Dockerfile", "worker/Dockerfile")
 
 # Names that only docker-compose.yml knows; the program never reads them.
 COMPOSE_ONLY = {"HONE_DB_PASSWORD"}
+# What an image says of itself; a fact about the code, not something to set.
+IMAGE_ONLY = {"HONE_CODE_REVISION"}
 ONE_SHOT = {"migrate"}
 
 long_running = pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONE_SHOT))
@@ -35,7 +43,7 @@ def test_every_name_of_hone_is_a_setting_or_composes_own() -> None:
     used = set(re.findall(r"\bHONE_[A-Z_]+\b", without_comments))
     assert used - settings == COMPOSE_ONLY
     for name in DOCKERFILES:
-        assert set(re.findall(r"\bHONE_[A-Z_]+\b", (ROOT / name).read_text())) <= settings
+        assert set(re.findall(r"\bHONE_[A-Z_]+\b", (ROOT / name).read_text())) <= settings | IMAGE_ONLY
 
 
 @pytest.mark.parametrize("name", ["migrate", "web", "worker-cpu", "worker-gpu"])
@@ -59,8 +67,52 @@ def test_a_service_that_stays_says_whether_it_is_well(name: str) -> None:
     assert check["test"][0] in ("CMD", "CMD-SHELL")
 
 
-def test_the_web_asks_the_database_and_a_worker_the_broker_too() -> None:
-    assert SERVICES["web"]["healthcheck"]["test"] == ["CMD", "hone", "health"]
+@pytest.mark.parametrize(("answer", "well"), [(200, True), (503, False), (None, False)])
+def test_the_web_is_well_when_its_own_process_answers(answer: int | None, well: bool) -> None:
+    kind, program, *words = SERVICES["web"]["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+    with _answering(answer) as (port, asked):
+        here = [word.replace("127.0.0.1:8700", f"127.0.0.1:{port}") for word in words]
+        assert here != words
+        done = subprocess.run([sys.executable, *here], capture_output=True, check=False)
+    assert (done.returncode == 0) is well
+    assert asked == ([] if answer is None else ["/health/ready"])
+
+
+@contextmanager
+def _answering(status: int | None) -> Iterator[tuple[int, list[str]]]:
+    """A server that gives every question this status (None: nobody listens), its port, and the paths it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status or 500)
+            self.end_headers()
+
+        def log_message(self, format: str, *_: object) -> None:
+            """Nothing to the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if status is None:
+            server.server_close()
+            yield server.server_port, asked
+            return
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port, asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_web_is_asked_where_it_listens() -> None:
+    port = SERVICES["web"]["environment"]["HONE_PORT"]
+    assert f"http://127.0.0.1:{port}/health/ready" in SERVICES["web"]["healthcheck"]["test"][-1]
+
+
+def test_a_worker_asks_the_database_and_the_broker() -> None:
     for name in ("worker-cpu", "worker-gpu"):
         assert SERVICES[name]["healthcheck"]["test"] == ["CMD", "hone", "health", "--broker"]
 
@@ -142,6 +194,17 @@ def test_an_image_is_pinned_locked_and_not_root(path: str) -> None:
     assert users == ["USER hone"]
     assert not any(line.startswith(("RUN", "COPY")) for line in lines[lines.index("USER hone") :])
     assert any("pip install -c constraints.txt" in line for line in lines)
+
+
+@dockerfiles
+def test_an_image_knows_the_commit_it_was_built_from(path: str) -> None:
+    lines = (ROOT / path).read_text().splitlines()
+    asked, told = lines.index("ARG GIT_REVISION="), lines.index("ENV HONE_CODE_REVISION=$GIT_REVISION")
+    # After everything that takes long to build: another commit alone installs nothing again.
+    assert max(number for number, line in enumerate(lines) if line.startswith(("RUN", "COPY"))) < asked < told
+    for name in SERVICES:
+        if SERVICES[name].get("build", {}).get("dockerfile") == path:
+            assert SERVICES[name]["build"]["args"]["GIT_REVISION"] == "${GIT_REVISION:-}"
 
 
 @dockerfiles

@@ -66,7 +66,9 @@ class Install:
             found = re.search(pattern, line)
             if found:
                 return found
-        raise AssertionError(f"hone ended without saying {pattern!r}:\n{''.join(self.said[-40:])}")
+        log = self.data_dir / "logs" / "hone.log"
+        logged = log.read_text(errors="replace")[-4000:] if log.exists() else ""
+        raise AssertionError(f"hone ended without saying {pattern!r}:\n{''.join(self.said[-40:])}\n{logged}")
 
     def interrupt(self) -> int:
         """Ctrl-C; gives the exit status once all is stopped."""

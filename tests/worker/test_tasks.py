@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,12 +12,15 @@ from sqlalchemy import text
 
 from app import samples
 from app.domain.errors import StaleClaim
-from app.domain.words import LabelerKind, Role, RunState, Stage
+from app.domain.words import LabelerKind, PolicyKind, Role, RunState, Stage
 from app.services import exports, imports, rounds, runs
 from app.services.exports import Filters
 from app.services.people import Viewer
-from app.store import people
-from app.store.session import Sessions, unit_of_work
+from app.services.projects import the_project
+from app.services.runs import Claim
+from app.store import corpus, people
+from app.store.session import DatabaseUnreachable, Send, Session, Sessions, unit_of_work
+from app.store.tables import Run
 from tests.conftest import Work
 from tests.support.servers import Servers
 from worker import tasks
@@ -215,3 +220,97 @@ def test_a_sink_stops_its_stage_when_the_run_is_cancelled_or_taken_over(
         stale.check()
     with work() as session:
         assert runs.the_run(session, run_id).words == "one of three"
+
+
+def test_a_run_that_takes_every_worker_with_it_is_given_up_with_words(
+    artifacts: Path, work: Work, admin: Viewer
+) -> None:
+    with work() as session:
+        run_id = exports.ask(session, admin, Filters())
+    for _ in range(runs.MOST_CLAIMS):
+        with work() as session:
+            assert runs.claim(session, run_id, "host", 1, LEASE) is not None
+            session.execute(text("update run set lease_expires_at = now() - interval '1 second'"))
+    with work() as session:
+        assert runs.claim(session, run_id, "host", 1, LEASE) is None
+    tasks.reconcile()
+    with work() as session:
+        run = runs.the_run(session, run_id)
+    assert run.state == RunState.FAILED
+    assert run.problem is not None and "ran out of memory" in run.problem
+
+
+def test_a_run_whose_worker_died_after_a_cancel_ends_cancelled(artifacts: Path, work: Work, admin: Viewer) -> None:
+    with work() as session:
+        run_id = exports.ask(session, admin, Filters())
+    with work() as session:
+        assert runs.claim(session, run_id, "host", 1, LEASE) is not None
+        runs.cancel(session, admin, run_id)
+        session.execute(text("update run set lease_expires_at = now() - interval '1 second'"))
+    tasks.reconcile()
+    with work() as session:
+        assert runs.the_run(session, run_id).state == RunState.CANCELLED
+
+
+def test_files_stay_when_the_commit_that_ends_a_run_is_not_acknowledged(
+    artifacts: Path, work: Work, admin: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with work() as session:
+        run_id = exports.ask(session, admin, Filters())
+    cut: list[bool] = []
+
+    @contextmanager
+    def acknowledged_the_second_time(sessions: Sessions, send: Send) -> Iterator[Session]:
+        with unit_of_work(sessions, send) as session:
+            yield session
+            ended = session.scalar(text("select state from run where id = :id"), {"id": run_id}) == "succeeded"
+        if ended and not cut:
+            cut.append(True)
+            raise DatabaseUnreachable("the connection broke after the commit")
+
+    monkeypatch.setattr(tasks, "unit_of_work", acknowledged_the_second_time)
+    tasks.execute(run_id)
+    assert cut
+    with work() as session:
+        [line] = exports.listed(session)
+        assert line.run.state == RunState.SUCCEEDED
+        assert line.export is not None and (artifacts / line.export.path).exists()
+
+
+def test_nothing_of_a_run_takes_effect_once_a_cancel_was_asked(
+    artifacts: Path, work: Work, admin: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with work() as session:
+        run_id = exports.ask(session, admin, Filters())
+    real = rounds.hold_with_round
+
+    def cancelled_at_the_last_moment(session: Session, claim: Claim) -> Run:
+        run = real(session, claim)
+        session.execute(text("update run set cancel_asked_at = now()"))
+        session.refresh(run)
+        return run
+
+    monkeypatch.setattr(rounds, "hold_with_round", cancelled_at_the_last_moment)
+    tasks.execute(run_id)
+    with work() as session:
+        [line] = exports.listed(session)
+        assert (line.run.state, line.export) == (RunState.CANCELLED, None)
+    assert not list(artifacts.glob("runs/*"))
+
+
+def test_thousands_of_summaries_and_points_are_written_in_pieces(work: Work, admin: Viewer) -> None:
+    _import_samples(work)
+    with work() as session:
+        project = the_project(session)
+        policy = corpus.add_policy(session, project.id, "many", PolicyKind.IMPORTED, None, {})
+        document_id = session.scalar(text("select min(id) from document"))
+        assert document_id is not None
+        rows = [{"document_id": document_id, "policy_id": policy.id, "text": f" {n}"} for n in range(7000)]
+        assert len(corpus.add_summaries(session, rows)) == 7000
+        run_id = exports.ask(session, admin, Filters())
+    with work() as session:
+        claim = runs.claim(session, run_id, "host", 1, LEASE)
+        assert claim is not None
+        runs.measure(session, claim, [("sft/loss", step, 1.0) for step in range(20_000)])
+    with work() as session:
+        assert len(runs.points(session, [run_id])[run_id]["sft/loss"]) == 20_000

@@ -5,7 +5,9 @@ import io
 import itertools
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any, TypeVar
 
 import pytest
@@ -19,8 +21,8 @@ from app.services import imports
 from app.services.imports import COMPARISONS, DOCUMENTS, Form, Report
 from app.services.projects import the_project
 from app.store import answers, corpus, people
-from app.store.session import Session
-from app.store.tables import Comparison, Document, Labeler, Note, Preference, Showing, Slot, Summary
+from app.store.session import Session, Sessions
+from app.store.tables import Comparison, Document, Labeler, Note, Policy, Preference, Showing, Slot, Summary
 from tests.conftest import Work
 from tests.support import factories as make
 
@@ -402,7 +404,7 @@ def test_workers_of_other_sites_hold_their_answers_and_cannot_sign_in(work: Work
 def test_policies_of_other_sites_are_known_by_name_and_the_reference_is_ours(work: Work) -> None:
     _import(work, COMPARISONS, _bytes(_comparison("d1")))
     with work() as session:
-        kinds = {row.name: row.kind for row in corpus.policies(session, the_project(session).id)}
+        kinds = {row.name: row.kind for row in session.scalars(select(Policy))}
         assert kinds == {"ref": PolicyKind.REF, "sup": PolicyKind.IMPORTED}
 
 
@@ -421,6 +423,84 @@ def test_a_confidence_against_the_choice_is_named_with_line_and_field(work: Work
     assert report.problems == ["line 2, extra.confidence: 8 contradicts choice 0"]
     with pytest.raises(Invalid, match=r"line 1, extra\.confidence: 8 contradicts choice 0"):
         _import(work, COMPARISONS, _bytes(bad))
+
+
+# Posts after comparisons, and two at once
+
+
+def _references(session: Session) -> dict[str, list[str]]:
+    """What the policy `ref` wrote, by the document's source id, in the order it came."""
+    rows = session.execute(
+        select(Document.source_id, Summary.text)
+        .join(Summary, Summary.document_id == Document.id)
+        .join(Policy, Policy.id == Summary.policy_id)
+        .where(Policy.kind == PolicyKind.REF)
+        .order_by(Summary.id)
+    )
+    found: dict[str, list[str]] = {}
+    for source_id, text in rows:
+        found.setdefault(source_id, []).append(text)
+    return found
+
+
+def _without_reference(name: str, **more: Any) -> dict[str, Any]:
+    record = _comparison(name, **more)
+    record["summaries"][0]["policy"] = "other"
+    return record
+
+
+def test_a_document_that_came_with_comparisons_gets_the_reference_of_the_posts(work: Work) -> None:
+    _import(work, COMPARISONS, _bytes(_without_reference("d1"), _comparison("d2")))
+    report = _import(work, DOCUMENTS, _bytes(_post("d1"), _post("d2"), _post("d3")))
+    assert (report.read, report.added, report.already, report.references, report.clashes) == (3, 1, 2, 1, 0)
+    assert report.to_dict()["references"] == 1
+    assert "1 references added to documents that had none" in report.sentence("documents")
+    with work() as session:
+        assert _references(session) == {"d1": [" S d1."], "d2": [" One of d2."], "d3": [" S d3."]}
+    again = _import(work, DOCUMENTS, _bytes(_post("d1", summary="Another."), _post("d2", summary="Another.")))
+    assert (again.added, again.already, again.references, again.clashes) == (0, 2, 0, 0)
+    with work() as session:
+        assert _references(session)["d1"] == [" S d1."]
+
+
+def test_the_first_reference_of_a_file_is_taken_wherever_it_stands(work: Work) -> None:
+    report = _import(
+        work, DOCUMENTS, _bytes(_post("a", summary=None), _post("a", summary="One."), _post("a", summary="Two."))
+    )
+    assert (report.added, report.already, report.references) == (1, 2, 1)
+    with work() as session:
+        assert _references(session) == {"a": [" One."]}
+
+
+def test_the_reference_of_another_text_is_not_taken(work: Work) -> None:
+    _import(work, COMPARISONS, _bytes(_without_reference("d1")))
+    report = _import(work, DOCUMENTS, _bytes(_post("d1", post="Quite another text.")))
+    assert (report.already, report.references, report.clashes) == (1, 0, 1)
+    with work() as session:
+        assert _references(session) == {}
+
+
+@pytest.mark.parametrize("form", [DOCUMENTS, COMPARISONS], ids=["documents", "comparisons"])
+def test_the_same_file_twice_at_once_comes_in_once(own_sessions: Sessions, form: Form[Any]) -> None:
+    both = Work(own_sessions, [])
+    names = [f"d{number}" for number in range(60)]
+    content = _bytes(
+        *(_post(name) for name in names)
+        if form is DOCUMENTS
+        else (_comparison(name, worker=f"w{number % 7}") for number, name in enumerate(names))
+    )
+    together = Barrier(2)
+
+    def bring(_: int) -> Report:
+        together.wait(timeout=30)
+        return _import(both, form, content)
+
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(bring, range(2)))
+    assert sorted((report.added, report.already, report.clashes) for report in reports) == [(0, 60, 0), (60, 0, 0)]
+    with both() as session:
+        assert session.scalar(select(func.count()).select_from(Document)) == 60
+        assert session.scalar(select(func.count()).select_from(Preference)) == (0 if form is DOCUMENTS else 60)
 
 
 # The real files, which are not part of the project

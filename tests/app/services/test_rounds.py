@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import Conflict, NotFound, StaleClaim
 from app.domain.recipes import NAMED, TINY
-from app.domain.words import QUEUE_OF, RoundState, RunState, SlotState, Split, Stage
+from app.domain.words import QUEUE_OF, LabelerKind, RoundState, RunState, SlotState, Split, Stage
 from app.jobs import RUN_NAMES, Job
 from app.services import judging, rounds
 from app.services import runs as protocol
@@ -22,7 +22,7 @@ from app.services.runs import Claim
 from app.store import answers, batches
 from app.store import rounds as store
 from app.store.session import Session, Sessions, unit_of_work
-from app.store.tables import Recipe, Round, Run
+from app.store.tables import Recipe, Round, Run, Slot
 from tests.conftest import Work
 from tests.support import factories as make
 
@@ -457,3 +457,30 @@ def test_a_changed_default_is_a_new_version(work: Work, monkeypatch: pytest.Monk
         assert session.scalar(select(func.count()).select_from(Recipe)) == (before or 0) + 1
         [newest] = [row for row in rounds.recipes(session) if row.name == "tiny"]
         assert (newest.version, newest.body["seed"]) == (2, 99)
+
+
+def test_a_round_for_people_leaves_alone_what_simulated_labelers_answered(work: Work) -> None:
+    with work() as session:
+        mixed, untouched = make.pairs(session), make.pairs(session)
+        session.execute(update(Slot).values(for_kind=None))
+        robot = make.labeler(session, kind=LabelerKind.SIMULATED)
+        make.say(session, robot, make.hold(session, robot)[0])
+        _launch(session)
+        assert batches.batches_of_round(session, _round(session).id) == [untouched.batch_id]
+        assert mixed.batch_id != untouched.batch_id
+        # From now on only people are asked, also where simulated labelers might have answered before.
+        kinds = session.scalars(select(Slot.for_kind).where(Slot.batch_id == untouched.batch_id)).all()
+        assert set(kinds) == {LabelerKind.HUMAN}
+
+
+def test_what_was_judged_for_a_round_that_failed_is_not_judged_again(work: Work) -> None:
+    with work() as session:
+        worker = make.labeler(session)
+        _to_labeling(session, 2)
+        make.judge_all(session, worker)
+        claim = protocol.claim(session, _runs(session)[3].id, "host", 1, LEASE)
+        assert claim is not None
+        rounds.fail(session, claim, "Broken.", "trace")
+        _launch(session)
+        assert store.round_by_number(session, the_project(session).id, 2) is not None
+        assert sum(batches.count_comparisons(session, _round(session).id).values()) == 2
