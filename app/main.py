@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope
+from starlette.types import Send as Answer
 
 from app.queue import celery_client, sender
 from app.settings import Settings
@@ -48,6 +49,18 @@ class _Static(StaticFiles):
         return response
 
 
+class _Head:
+    """Lets HEAD find what GET finds. The server leaves the body of such an answer out by itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Answer) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, receive, send)
+
+
 def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
     """The application over a given database and sender."""
 
@@ -56,7 +69,8 @@ def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
         yield
         sessions.kw["bind"].dispose()
 
-    app = FastAPI(title="Hone", version=page_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    # No list of addresses for people who are not signed in, and no redirect that repeats the Host it was sent.
+    app = FastAPI(title="Hone", version=page_version(), lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.settings = settings
     app.state.sessions = sessions
     app.state.send = send
@@ -85,6 +99,7 @@ def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
         upload_paths=UPLOAD_PATHS,
         refuse=errors.answer,
     )
+    app.add_middleware(_Head)
     app.add_middleware(Headed)
     return app
 

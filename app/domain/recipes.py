@@ -10,6 +10,7 @@ whose PPO the paper used; `N+ 20` is item 20 of the checklist of Huang et al. 20
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self, cast, get_args
@@ -19,6 +20,12 @@ Schedule = Literal["cosine", "linear", "constant"]
 LossOn = Literal["summary", "all"]
 SftWhen = Literal["first", "always"]
 StartFrom = Literal["sft", "current"]
+
+
+# Upper limits of counts: far above what anybody runs, and small enough for every column and every product of two.
+LARGE = 100_000_000
+MOST_SIDE_BY_SIDE = 65_536
+LONGEST_PROMPT, LONGEST_SUMMARY = 131_072, 8_192
 
 
 class InvalidRecipe(ValueError):
@@ -61,15 +68,13 @@ def _number(
     *,
     low: float | None = None,
     above: float | None = None,
-    high: float | None = None,
+    high: float,
 ) -> dict[str, Any]:
     about = About(doc, source, low, above, high, choices=(), optional=False, whole=False)
     return {"doc": doc, "source": source, "about": about}
 
 
-def _count(
-    doc: str, source: str, *, low: float = 1, high: float | None = None, optional: bool = False
-) -> dict[str, Any]:
+def _count(doc: str, source: str, *, low: float = 1, high: float = LARGE, optional: bool = False) -> dict[str, Any]:
     about = About(doc, source, low, None, high, choices=(), optional=optional, whole=True)
     return {"doc": doc, "source": source, "about": about}
 
@@ -84,9 +89,14 @@ def _switch(doc: str, source: str) -> dict[str, Any]:
     return {"doc": doc, "source": source, "about": about}
 
 
+def _said(value: object) -> str:
+    """A value that somebody sent, fit for a sentence: cut where it is long or deep."""
+    return reprlib.repr(value)
+
+
 def _checked(path: str, value: object, about: About) -> object:
     """The value as it will be stored (numbers of one kind, so that equal recipes have equal digests), or a refusal."""
-    refusal = InvalidRecipe(f"{path} is {value!r}: allowed is {about.allowed()}")
+    refusal = InvalidRecipe(f"{path} is {_said(value)}: allowed is {about.allowed()}")
     if value is None:
         if about.optional:
             return None
@@ -99,7 +109,10 @@ def _checked(path: str, value: object, about: About) -> object:
         if isinstance(value, str) and value in about.choices:
             return value
         raise refusal
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise refusal
+    # A whole number is finite however long it is, and may be too long to be asked.
+    if isinstance(value, float) and not math.isfinite(value):
         raise refusal
     if about.whole and value != int(value):
         raise refusal
@@ -144,11 +157,12 @@ class _Part:
 
 def _known(path: str, values: object, names: list[str]) -> dict[str, Any]:
     if not isinstance(values, Mapping):
-        raise InvalidRecipe(f"{path} is {values!r}: allowed is an object with the fields {', '.join(names)}")
+        raise InvalidRecipe(f"{path} is {_said(values)}: allowed is an object with the fields {', '.join(names)}")
     for name in values:
         if name not in names:
-            where = f"{path}.{name}" if path else str(name)
-            raise InvalidRecipe(f"{where} is {values[name]!r}: allowed are only the fields {', '.join(names)}")
+            plain = str(name) if str(name).isprintable() else _said(name)[1:-1]
+            where = f"{path}.{plain[:60]}" if path else plain[:60]
+            raise InvalidRecipe(f"{where} is {_said(values[name])}: allowed are only the fields {', '.join(names)}")
     return dict(values)
 
 
@@ -170,13 +184,16 @@ class SamplingRecipe(_Part):
     max_query_tokens: int = field(
         default=512,
         metadata=_count(
-            "Longest prompt in tokens; a longer post is cut at its last newlines. One value for all models.", "P B.2"
+            "Longest prompt in tokens; a longer post is cut at its last newlines. One value for all models.",
+            "P B.2",
+            high=LONGEST_PROMPT,
         ),
     )
     max_summary_tokens: int = field(
-        default=48, metadata=_count("New tokens per summary, the end token included.", "P B.2", low=2)
+        default=48,
+        metadata=_count("New tokens per summary, the end token included.", "P B.2", low=2, high=LONGEST_SUMMARY),
     )
-    batch: int = field(default=32, metadata=_count("Summaries written side by side.", "Hone"))
+    batch: int = field(default=32, metadata=_count("Summaries written side by side.", "Hone", high=MOST_SIDE_BY_SIDE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +239,10 @@ class SftRecipe(_Part):
         default=None, metadata=_count("Training documents at most; null takes all.", "Hone", optional=True)
     )
     epochs: int = field(default=1, metadata=_count("Passes over the documents.", "P B.1", high=1000))
-    batch: int = field(default=128, metadata=_count("Documents per optimizer step.", "P B.1"))
-    micro_batch: int = field(default=8, metadata=_count("Documents per forward pass; changes memory only.", "Hone"))
+    batch: int = field(default=128, metadata=_count("Documents per optimizer step.", "P B.1", high=MOST_SIDE_BY_SIDE))
+    micro_batch: int = field(
+        default=8, metadata=_count("Documents per forward pass; changes memory only.", "Hone", high=MOST_SIDE_BY_SIDE)
+    )
     learning_rate: float = field(
         default=6.35e-5, metadata=_number("Learning rate of the first step.", "P B.1", above=0, high=1)
     )
@@ -257,9 +276,12 @@ class RewardRecipe(_Part):
     epochs: int = field(
         default=1, metadata=_count("Passes over the pairs; more than one over-fits.", "P B.1", high=1000)
     )
-    batch: int = field(default=64, metadata=_count("Pairs per optimizer step.", "P B.1"))
+    batch: int = field(default=64, metadata=_count("Pairs per optimizer step.", "P B.1", high=MOST_SIDE_BY_SIDE))
     micro_batch: int = field(
-        default=8, metadata=_count("Pairs per forward pass, two sequences each; changes memory only.", "Hone")
+        default=8,
+        metadata=_count(
+            "Pairs per forward pass, two sequences each; changes memory only.", "Hone", high=MOST_SIDE_BY_SIDE
+        ),
     )
     learning_rate: float = field(
         default=1.5e-5, metadata=_number("Learning rate of the first step.", "P B.1", above=0, high=1)
@@ -270,7 +292,12 @@ class RewardRecipe(_Part):
     adam_eps: float = field(default=1e-5, metadata=_number("Epsilon of Adam.", "N+ 10", above=0, high=1))
     max_summary_tokens: int = field(
         default=128,
-        metadata=_count("Longest summary that is scored, the end token included; longer ones are cut.", "P B.2", low=2),
+        metadata=_count(
+            "Longest summary that is scored, the end token included; longer ones are cut.",
+            "P B.2",
+            low=2,
+            high=LONGEST_SUMMARY,
+        ),
     )
     seeds: int = field(
         default=1,
@@ -299,10 +326,16 @@ class PpoRecipe(_Part):
 
     section: ClassVar[str] = "ppo"
 
-    episodes: int = field(default=1_000_448, metadata=_count("Summaries written and learned from in all.", "P B.1"))
-    batch: int = field(default=512, metadata=_count("Episodes per rollout.", "P B.1"))
-    minibatches: int = field(default=1, metadata=_count("Optimizer steps per pass over a rollout.", "N+ 20"))
-    micro_batch: int = field(default=8, metadata=_count("Episodes per forward pass; changes memory only.", "Hone"))
+    episodes: int = field(
+        default=1_000_448, metadata=_count("Summaries written and learned from in all.", "P B.1", high=2**31 - 1)
+    )
+    batch: int = field(default=512, metadata=_count("Episodes per rollout.", "P B.1", high=MOST_SIDE_BY_SIDE))
+    minibatches: int = field(
+        default=1, metadata=_count("Optimizer steps per pass over a rollout.", "N+ 20", high=MOST_SIDE_BY_SIDE)
+    )
+    micro_batch: int = field(
+        default=8, metadata=_count("Episodes per forward pass; changes memory only.", "Hone", high=MOST_SIDE_BY_SIDE)
+    )
     epochs: int = field(default=4, metadata=_count("Passes over each rollout.", "P B.1", high=100))
     learning_rate: float = field(
         default=1.5e-5,
@@ -380,13 +413,16 @@ class EvaluationRecipe(_Part):
     temperature: float = field(
         default=0.0, metadata=_number("Sampling temperature; 0 takes the likeliest token.", "P 3.4", low=0, high=10)
     )
-    batch: int = field(default=32, metadata=_count("Summaries written side by side.", "Hone"))
+    batch: int = field(default=32, metadata=_count("Summaries written side by side.", "Hone", high=MOST_SIDE_BY_SIDE))
 
 
 _PARTS: dict[str, Callable[[object], Any]] = {
     part.section: part.from_dict
     for part in (SamplingRecipe, PairingRecipe, SftRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
 }
+
+
+_NAME = "a text of 1 to 60 visible characters"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -411,8 +447,9 @@ class Recipe:
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 60:
-            raise InvalidRecipe(f"name is {self.name!r}: allowed is a text of 1 to 60 characters")
+        named = isinstance(self.name, str) and self.name.strip() and len(self.name) <= 60 and self.name.isprintable()
+        if not named:
+            raise InvalidRecipe(f"name is {_said(self.name)}: allowed is {_NAME}")
         for each in fields(self):
             if "about" in each.metadata:
                 object.__setattr__(
@@ -427,7 +464,7 @@ class Recipe:
         """
         known = _known("", values, [each.name for each in fields(cls)])
         if "name" not in known:
-            raise InvalidRecipe("name is missing: allowed is a text of 1 to 60 characters")
+            raise InvalidRecipe(f"name is missing: allowed is {_NAME}")
         return cls(**{name: _PARTS[name](value) if name in _PARTS else value for name, value in known.items()})
 
     def to_dict(self) -> dict[str, Any]:

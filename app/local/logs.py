@@ -5,6 +5,7 @@ Knows appending and moving a file that is full aside. Knows nothing of what is w
 
 import threading
 import time
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +21,7 @@ class Log:
         """Raises `CannotStart` where the directory cannot be written."""
         self.path = places.prepare(path.parent) / path.name
         self._lock = threading.Lock()
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = self._opened()
 
     def __enter__(self) -> "Log":
         return self
@@ -30,6 +31,10 @@ class Log:
     ) -> None:
         self._file.close()
 
+    def _opened(self) -> FileIO:
+        # Unbuffered: a line that a full disk refused must not come again when the file is closed.
+        return self.path.open("ab", buffering=0)
+
     def write(self, line: str) -> None:
         """Append a line with the time before it. A disk that is full loses the line, and stops nobody."""
         with self._lock:
@@ -37,8 +42,7 @@ class Log:
                 if self._file.tell() > LARGEST:
                     self._file.close()
                     self.path.replace(self.path.with_suffix(".log.old"))
-                    self._file = self.path.open("a", encoding="utf-8")
-                self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-                self._file.flush()
+                    self._file = self._opened()
+                self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
             except (OSError, ValueError):
                 return

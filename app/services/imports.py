@@ -23,7 +23,7 @@ from app.domain.records import (
 from app.domain.splits import split_by_hash, split_by_name
 from app.domain.words import LabelerKind, PolicyKind, Role, Split
 from app.services.projects import the_project
-from app.store import answers, batches, corpus, people
+from app.store import answers, batches, corpus, importing, people
 from app.store.answers import Given
 from app.store.session import Session
 from app.store.tables import Document, Project
@@ -39,11 +39,15 @@ R = TypeVar("R")
 
 @dataclass
 class Report:
-    """What an import did so far. `problems` names lines and fields, at most SHOWN_PROBLEMS of them."""
+    """What an import did so far. `problems` names lines and fields, at most SHOWN_PROBLEMS of them.
+
+    `references` were added to documents that were there without one.
+    """
 
     read: int = 0
     added: int = 0
     already: int = 0
+    references: int = 0
     bad: int = 0
     clashes: int = 0
     splits: Counter[str] = field(default_factory=Counter)
@@ -60,6 +64,7 @@ class Report:
             "read": self.read,
             "added": self.added,
             "already": self.already,
+            "references": self.references,
             "bad": self.bad,
             "clashes": self.clashes,
             "splits": dict(self.splits),
@@ -69,6 +74,8 @@ class Report:
     def sentence(self, noun: str) -> str:
         """The report in a sentence."""
         parts = [f"{self.added} {noun} added", f"{self.already} already there"]
+        if self.references:
+            parts.append(f"{self.references} references added to documents that had none")
         if self.bad:
             parts.append(f"{self.bad} bad lines left out")
         if self.clashes:
@@ -207,23 +214,29 @@ def _named_split(record: PostRecord, report: Report | None) -> Split | None:
 
 
 def add_posts(session: Session, records: list[PostRecord], report: Report, run_id: int | None) -> None:
-    """Documents and their reference summaries. A document that is there already stays as it is."""
+    """Documents and their reference summaries.
+
+    A document that is there already stays as it is. One that has no reference yet, because it came with comparisons,
+    gets the record's, unless the record is about another text.
+    """
     project = the_project(session)
+    importing.lock_imports(session, project.id)
     before = corpus.documents_by_source(session, project.id, {record.source_id for record in records})
     found = _documents(session, project, records, report, run_id)
     ref = corpus.policies_by_name(session, project.id, ["ref"], PolicyKind.REF)["ref"]
+    referenced = importing.documents_written_about(session, ref.id, {document.id for document in before.values()})
     references = []
-    new = set()
+    seen = set(before)
     for record in records:
-        if record.source_id in before or record.source_id in new:
-            report.already += 1
+        document, new = found[record.source_id], record.source_id not in seen
+        seen.add(record.source_id)
+        report.added += new
+        report.already += not new
+        if record.summary is None or document.id in referenced or document.post.strip() != record.post.strip():
             continue
-        new.add(record.source_id)
-        report.added += 1
-        if record.summary is not None:
-            references.append(
-                {"document_id": found[record.source_id].id, "policy_id": ref.id, "text": " " + record.summary}
-            )
+        referenced.add(document.id)
+        report.references += not new
+        references.append({"document_id": document.id, "policy_id": ref.id, "text": " " + record.summary})
     corpus.add_summaries(session, references)
 
 
@@ -234,6 +247,7 @@ def add_comparisons(session: Session, records: list[ComparisonRecord], report: R
     already changes nothing; another answer by the same worker on the same pair is a new version of it.
     """
     project = the_project(session)
+    importing.lock_imports(session, project.id)
     report.already += len(records)
     known = answers.preference_keys(session, [record.key for record in records])
     fresh: dict[UUID, ComparisonRecord] = {}

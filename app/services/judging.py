@@ -14,7 +14,7 @@ from app.domain.words import SkipReason, SlotState
 from app.services import rounds
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import answers, batches, people, queueing
+from app.store import answers, people, queueing
 from app.store.queueing import Lease
 from app.store.session import Session
 from app.store.tables import Preference
@@ -26,11 +26,10 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Comparisons answered today (UTC) and in all, and opinions the project still needs."""
+    """Comparisons answered today (UTC) and in all."""
 
     mine_today: int
     mine_total: int
-    open: int
 
 
 @dataclass(frozen=True)
@@ -163,5 +162,4 @@ def skip(session: Session, viewer: Viewer, *, showing_id: UUID, reason: SkipReas
 
 def progress(session: Session, viewer: Viewer) -> Progress:
     """How far the labeler is."""
-    today, total = answers.progress(session, viewer.id)
-    return Progress(today, total, batches.open_slots(session, the_project(session).id))
+    return Progress(*answers.progress(session, viewer.id))

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from app.domain.errors import Conflict, Invalid, NotFound, NotSignedIn
-from app.domain.words import LabelerKind, LinkPurpose, Role
+from app.domain.words import LabelerKind, LinkPurpose, Role, SlotState
+from app.services import tries
 from app.services.passwords import hash_password, new_token, token_hash, verify_password
-from app.store import people
-from app.store.people import Person
+from app.store import people, queueing
+from app.store.people import CHANGED_PASSWORD, SIGNED_IN, Person
 from app.store.session import Session
-from app.store.tables import ApiToken, Labeler
+from app.store.tables import ApiToken, Invitation, Labeler
 
 SESSION_LASTS = timedelta(days=30)
 SESSION_IDLES = timedelta(days=7)
@@ -50,22 +51,25 @@ def viewer_of_api_token(session: Session, token: str) -> Viewer | None:
     return None if labeler is None else _viewer(labeler)
 
 
-def sign_in(session: Session, name: str, password: str, agent: str) -> str:
-    """A fresh session token for the right name and password. Raises NotSignedIn, with one sentence for every cause."""
+def sign_in(session: Session, name: str, password: str, agent: str, address: str) -> str | None:
+    """A fresh session token for the right name and password; None, whatever was wrong, and the try is counted.
+
+    Raises TooManyTries.
+    """
     # Invisible signs are in no name, and the database takes no NUL.
     labeler = people.labeler_by_name(session, name) if name.isprintable() else None
+    tries.admit(session, address, name, labeler)
     right = verify_password(password, None if labeler is None else labeler.password_hash)
     if labeler is None or not right or labeler.deactivated_at is not None:
-        raise NotSignedIn(
-            "The name or the password is not right.", "Try again, or ask an admin for a new link to set a password."
-        )
+        tries.failed(session, address, name, labeler)
+        return None
     return _start(session, labeler, agent)
 
 
 def _start(session: Session, labeler: Labeler, agent: str) -> str:
     token = new_token()
     people.add_sign_in(session, labeler.id, token_hash(token), SESSION_LASTS, agent)
-    people.audit(session, labeler.id, "signed in", "labeler", labeler.id)
+    people.audit(session, labeler.id, SIGNED_IN, "labeler", labeler.id)
     return token
 
 
@@ -131,9 +135,11 @@ def reset(session: Session, actor: Viewer, labeler_id: int) -> tuple[str, str]:
 
 
 def deactivate(session: Session, actor: Viewer, labeler_id: int) -> str:
-    """Keep an account out; its answers stay. Its leases go back to the queue when they run out. Gives the name."""
+    """Keep an account out; its answers stay, and what it holds goes back to the queue. Gives the name."""
     if labeler_id == actor.id:
         raise Conflict("You cannot deactivate your own account.", "Ask another admin.")
+    # Before the accounts: an answer under way takes its turn first, and its account afterwards.
+    queueing.lock_queue_of(session, labeler_id)
     # Both accounts are locked, in one order, so that two admins cannot put each other out and leave nobody inside.
     found = {each: _found(session, each) for each in sorted({actor.id, labeler_id})}
     if found[actor.id].deactivated_at is not None:
@@ -142,6 +148,10 @@ def deactivate(session: Session, actor: Viewer, labeler_id: int) -> str:
     people.set_active(session, labeler.id, False)
     people.end_sign_ins(session, labeler.id)
     people.end_tokens_and_links(session, labeler.id)
+    for lease in queueing.held(session, labeler.id):
+        shown = queueing.lock_shown(session, lease.showing_id, labeler.id)
+        if shown is not None and shown.slot.state == SlotState.LEASED and shown.slot.labeler_id == labeler.id:
+            queueing.reopen_slot(session, shown.slot)
     people.audit(session, actor.id, "deactivated", "labeler", labeler.id)
     return labeler.name
 
@@ -161,23 +171,31 @@ def _found(session: Session, labeler_id: int) -> Labeler:
     return labeler
 
 
-def link_owner(session: Session, token: str) -> tuple[str, LinkPurpose]:
-    """Whose link it is and what for. Raises NotFound when it was used, ran out, or never was."""
-    found = people.open_invitation(session, token_hash(token))
+def link_owner(session: Session, token: str, address: str) -> tuple[str, LinkPurpose] | None:
+    """Whose link it is and what for; None when it was used, ran out, or never was, and the try is counted.
+
+    Raises TooManyTries.
+    """
+    found = _opened(session, token, address, lock=False)
+    return None if found is None else (found[1].name, LinkPurpose(found[0].purpose))
+
+
+def _opened(session: Session, token: str, address: str, *, lock: bool) -> tuple[Invitation, Labeler] | None:
+    tries.admit(session, address)
+    found = people.open_invitation(session, token_hash(token), lock=lock)
     if found is None:
-        raise _spent_link()
-    return found[1].name, LinkPurpose(found[0].purpose)
+        tries.failed(session, address)
+    return found
 
 
-def _spent_link() -> NotFound:
-    return NotFound("This link was used already, or has run out.", "Ask an admin for a new one.")
+def use_link(session: Session, token: str, password: str, agent: str, address: str) -> tuple[str, Viewer] | None:
+    """Set the password, spend the link, end every older session, and sign in: a session token and its viewer.
 
-
-def use_link(session: Session, token: str, password: str, agent: str) -> tuple[str, Viewer]:
-    """Set the password, spend the link, end every older session, and sign in: a session token and its viewer."""
-    found = people.open_invitation(session, token_hash(token), lock=True)
+    None when the link does not work, and the try is counted. Raises TooManyTries, and Invalid for a bad password.
+    """
+    found = _opened(session, token, address, lock=True)
     if found is None:
-        raise _spent_link()
+        return None
     invitation, labeler = found
     people.set_password(session, labeler.id, hash_password(password, labeler.name))
     people.use_invitation(session, invitation.id)
@@ -186,14 +204,21 @@ def use_link(session: Session, token: str, password: str, agent: str) -> tuple[s
     return _start(session, labeler, agent), _viewer(labeler)
 
 
-def change_password(session: Session, viewer: Viewer, old: str, new: str, token: str) -> None:
-    """Replace the viewer's own password and end their other sessions. Raises Invalid."""
+def change_password(session: Session, viewer: Viewer, old: str, new: str, token: str, address: str) -> bool:
+    """Replace the viewer's own password and end their other sessions.
+
+    False when the present one is not right, and the try is counted. Raises TooManyTries, and Invalid for a bad new one.
+    """
+    # The account is locked after the turn is taken, as signing in does it.
+    tries.admit(session, address, viewer.name, people.labeler(session, viewer.id))
     labeler = people.lock_labeler(session, viewer.id)
     if labeler is None or not verify_password(old, labeler.password_hash):
-        raise Invalid("The present password is not right.", "Try again.", "old")
+        tries.failed(session, address, viewer.name, labeler)
+        return False
     people.set_password(session, viewer.id, hash_password(new, viewer.name))
     people.end_sign_ins(session, viewer.id, but=token_hash(token))
-    people.audit(session, viewer.id, "changed password", "labeler", viewer.id)
+    people.audit(session, viewer.id, CHANGED_PASSWORD, "labeler", viewer.id)
+    return True
 
 
 def make_api_token(session: Session, viewer: Viewer, name: str) -> str:

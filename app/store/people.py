@@ -5,13 +5,16 @@ Knows the questions asked of these tables. Knows nothing of passwords or of who 
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal_column, select, text, update
 
 from app.domain.words import LabelerKind, LinkPurpose, Role
 from app.store.session import Session
 from app.store.tables import ApiToken, AuditEvent, Batch, BatchLabeler, Invitation, Labeler, Preference, SignIn
+from app.store.tables.people import FAILED_TRY
+
+SIGNED_IN, CHANGED_PASSWORD = "signed in", "changed password"
 
 
 def add_labeler(session: Session, name: str, role: Role, kind: LabelerKind, *, active: bool = True) -> Labeler:
@@ -117,11 +120,6 @@ def set_active(session: Session, labeler_id: int, active: bool) -> None:
     """Let the account in, or keep it out from now on."""
     at = None if active else func.now()
     session.execute(update(Labeler).where(Labeler.id == labeler_id).values(deactivated_at=at))
-
-
-def set_role(session: Session, labeler_id: int, role: Role) -> None:
-    """Change what the account may do."""
-    session.execute(update(Labeler).where(Labeler.id == labeler_id).values(role=role))
 
 
 def add_sign_in(session: Session, labeler_id: int, token_hash: bytes, lasts: timedelta, agent: str) -> None:
@@ -280,6 +278,48 @@ def audit(
 ) -> None:
     """Write down who did what to what. Details never hold secrets or the text of documents."""
     session.add(AuditEvent(actor_id=actor_id, action=action, subject=subject, subject_id=subject_id, details=details))
+
+
+def lock_tries(session: Session, name: str | None, address: str) -> None:
+    """One try at a time under this name and from this address, until the transaction ends. Names always come first."""
+    if name is not None:
+        session.execute(select(func.pg_advisory_xact_lock(4172006, func.hashtext(name))))
+    session.execute(select(func.pg_advisory_xact_lock(4172007, func.hashtext(address))))
+
+
+def tries_wait(
+    session: Session, by: Literal["name", "address"], value: str, most: int, within: timedelta, *, after: int = 0
+) -> timedelta | None:
+    """How long until fewer than `most` failed tries lie `within` the last time; None when it is so now.
+
+    Only audit events with ids above `after` count.
+    """
+    # Written out, so that the partial indexes are used whatever the plan.
+    newest = (
+        select(AuditEvent.at)
+        .where(
+            text(f"action = '{FAILED_TRY}'"),
+            literal_column(f"details ->> '{by}'") == value,
+            AuditEvent.at > func.now() - within,
+            AuditEvent.id > after,
+        )
+        .order_by(AuditEvent.at.desc())
+        .offset(most - 1)
+        .limit(1)
+    )
+    return session.scalar(select(newest.scalar_subquery() + within - func.now()))
+
+
+def last_right_password(session: Session, labeler_id: int, within: timedelta) -> int:
+    """The id of the audit event by which the account last came in or changed its password; 0 for none of late."""
+    found = session.scalar(
+        select(func.max(AuditEvent.id)).where(
+            AuditEvent.actor_id == labeler_id,
+            AuditEvent.action.in_((SIGNED_IN, CHANGED_PASSWORD)),
+            AuditEvent.at > func.now() - within,
+        )
+    )
+    return found or 0
 
 
 def assign_batch(session: Session, batch_id: int, labeler_ids: list[int]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Response
 from fastapi.responses import RedirectResponse
 
-from app.domain.errors import Invalid, NotSignedIn
+from app.domain.errors import Invalid, NotFound, TooManyTries
 from app.domain.words import LinkPurpose
 from app.services import people
 from app.services.passwords import SHORTEST
@@ -53,9 +53,17 @@ def sign_in(door: DoorDep, name: Text = "", password: Text = "", next: Text = "/
     """Start a session, with a new id."""
     try:
         with door.outside() as session:
-            token = people.sign_in(session, name, password, door.request.headers.get("user-agent", ""))
-    except NotSignedIn as refusal:
+            token = people.sign_in(session, name, password, door.request.headers.get("user-agent", ""), door.address)
+    except TooManyTries as refusal:
         context = SignInPage(name, refusal.what, refusal.what_to_do, _inside(next))
+        return page(door.request, "accounts/sign_in.html", context, 429)
+    if token is None:
+        context = SignInPage(
+            name,
+            "The name or the password is not right.",
+            "Try again, or ask an admin for a new link to set a password.",
+            _inside(next),
+        )
         return page(door.request, "accounts/sign_in.html", context, 401)
     return _with_cookie(door, redirect(_inside(next)), token)
 
@@ -78,10 +86,21 @@ def sign_out(door: DoorDep) -> Response:
 @router.get("/link/{token}")
 def link_page(door: DoorDep, token: str) -> Response:
     """A one-time link: where a password is set."""
+    return _link_page(door, token)
+
+
+def _link_page(door: Door, token: str, problem: str | None = None, what_to_do: str = "", status: int = 200) -> Response:
     with door.outside() as session:
-        name, purpose = people.link_owner(session, token)
-    context = LinkPage(name, purpose is LinkPurpose.FIRST, None, "", SHORTEST)
-    return page(door.request, "accounts/link.html", context)
+        found = people.link_owner(session, token, door.address)
+    if found is None:
+        raise _spent_link()
+    name, purpose = found
+    context = LinkPage(name, purpose is LinkPurpose.FIRST, problem, what_to_do, SHORTEST)
+    return page(door.request, "accounts/link.html", context, status)
+
+
+def _spent_link() -> NotFound:
+    return NotFound("This link was used already, or has run out.", "Ask an admin for a new one.")
 
 
 @router.post("/link/{token}")
@@ -89,14 +108,12 @@ def use_link(door: DoorDep, token: str, password: Text = "") -> Response:
     """Set the password and come in."""
     try:
         with door.outside() as session:
-            session_token, viewer = people.use_link(
-                session, token, password, door.request.headers.get("user-agent", "")
-            )
+            came = people.use_link(session, token, password, door.request.headers.get("user-agent", ""), door.address)
     except Invalid as refusal:
-        with door.outside() as session:
-            name, purpose = people.link_owner(session, token)
-        context = LinkPage(name, purpose is LinkPurpose.FIRST, refusal.what, refusal.what_to_do, SHORTEST)
-        return page(door.request, "accounts/link.html", context, 422)
+        return _link_page(door, token, refusal.what, refusal.what_to_do, 422)
+    if came is None:
+        raise _spent_link()
+    session_token, viewer = came
     return _with_cookie(door, redirect("/", f"Welcome, {viewer.name}."), session_token)
 
 
@@ -133,12 +150,21 @@ def change_password(door: DoorDep, old: Text = "", password: Text = "") -> Respo
     """Replace the password; other sessions end."""
     try:
         with door.enter() as desk:
-            people.change_password(desk.session, desk.viewer, old, password, door.request.cookies.get(COOKIE, ""))
-    except Invalid as refusal:
-        with door.enter() as desk:
-            context = _account(desk, errors={refusal.field or "password": f"{refusal.what} {refusal.what_to_do}"})
-        return page(door.request, "accounts/account.html", context, 422)
+            changed = people.change_password(
+                desk.session, desk.viewer, old, password, door.request.cookies.get(COOKIE, ""), door.address
+            )
+    except (Invalid, TooManyTries) as refusal:
+        field, status = (refusal.field or "password", 422) if isinstance(refusal, Invalid) else ("old", 429)
+        return _account_page(door, {field: f"{refusal.what} {refusal.what_to_do}"}, status)
+    if not changed:
+        return _account_page(door, {"old": "The present password is not right. Try again."}, 422)
     return redirect("/account", "The password is changed; your other sessions have ended.")
+
+
+def _account_page(door: Door, errors: dict[str, str], status: int) -> Response:
+    with door.enter() as desk:
+        context = _account(desk, errors=errors)
+    return page(door.request, "accounts/account.html", context, status)
 
 
 @router.post("/account/tokens")
@@ -149,9 +175,7 @@ def make_token(door: DoorDep, name: Text = "") -> Response:
             token = people.make_api_token(desk.session, desk.viewer, name)
             context = _account(desk, new_token=token)
     except Invalid as refusal:
-        with door.enter() as desk:
-            context = _account(desk, errors={"name": f"{refusal.what} {refusal.what_to_do}"})
-        return page(door.request, "accounts/account.html", context, 422)
+        return _account_page(door, {"name": f"{refusal.what} {refusal.what_to_do}"}, 422)
     return page(door.request, "accounts/account.html", context, 201)
 
 

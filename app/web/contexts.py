@@ -65,6 +65,7 @@ class AccountPage:
 class ComparePage:
     """labeling/compare.html: the shell; the pair itself is fetched by the page."""
 
+    scale: list[tuple[int, str]]
     reasons: list[tuple[str, str]]
 
 

@@ -185,10 +185,11 @@ def _import_run(run: Run) -> ImportRunPage:
             ("read", "Lines read", None),
             ("added", "Added", _by_split(result.get("splits") or {})),
             ("already", "There already", "left as they were"),
+            ("references", "References added", "to documents that had none"),
             ("bad", "Bad lines", "left out"),
             ("clashes", "Clashes", "the first one stays"),
         )
-        if name in result
+        if name in result and (name != "references" or result[name])
     ]
     told = int(result.get("bad", 0)) + int(result.get("clashes", 0))
     return ImportRunPage(

@@ -21,7 +21,6 @@ from app.settings import Settings
 from app.store.session import Send, Session, Sessions, unit_of_work
 
 COOKIE = "hone_session"
-EVERYBODY = tuple(Role)
 STAFF = (Role.ADMIN, Role.RESEARCHER)
 ADMIN = (Role.ADMIN,)
 # A row's id in an address: what the database could not compare is refused before it is asked.
@@ -44,6 +43,11 @@ class Door:
     settings: Settings
     sessions: Sessions
     send: Send
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from; behind a proxy, what uvicorn makes of its headers."""
+        return self.request.client.host if self.request.client else ""
 
     @contextmanager
     def enter(self, *roles: Role) -> Iterator[Desk]:

@@ -67,6 +67,8 @@ def _not_understood(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    # The name of a field is as it was sent.
+    where = where.encode("utf-8", "replace").decode()[:100]
     return answer(request, 422, f"{where or 'The request'}: {first['msg']}.", "Nothing was changed.")
 
 

@@ -121,7 +121,10 @@ def _state(look: Look) -> dict[str, Any]:
 
 def _cursor(request: Request, after: int) -> int:
     last = request.headers.get("last-event-id", "")
-    return min(int(last), watching.NOW) if last.isascii() and last.isdigit() and len(last) < 20 else after
+    if not (last.isascii() and last.isdigit()):
+        return after
+    # Python reads no number of thousands of digits.
+    return min(int(last), watching.NOW) if len(last) < 20 else watching.NOW
 
 
 async def _opened(

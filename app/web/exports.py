@@ -64,7 +64,7 @@ def _page(desk: Desk, filters: Filters, errors: dict[str, str]) -> ExportsPage:
         ties=filters.with_ties,
         simulated=filters.with_simulated,
         errors=errors,
-        live=any(line.can_cancel or line.state == "cancelling" for line in lines),
+        live=any(line.can_cancel or line.state == runs.CANCELLING for line in lines),
     )
 
 

@@ -6,7 +6,8 @@ Knows one query. Tells nothing about the install to people who are not signed in
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.store import corpus
+from app.domain.errors import NotFound
+from app.services.projects import the_project
 from app.web.door import DoorDep
 
 router = APIRouter()
@@ -27,5 +28,9 @@ async def live() -> Health:
 @router.get("/health/ready")
 def ready(door: DoorDep) -> Health:
     """The database answers and holds the project."""
-    with door.outside() as session:
-        return Health(status="ok" if corpus.project(session) is not None else "no project")
+    try:
+        with door.outside() as session:
+            the_project(session)
+    except NotFound:
+        return Health(status="no project")
+    return Health(status="ok")

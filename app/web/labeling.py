@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainValidator
 
+from app.domain.preferences import HIGHEST, LOWEST
+from app.domain.preferences import WORDS as SCALE
 from app.domain.words import Role, SkipReason
 from app.services import judging
 from app.services.judging import Progress
@@ -28,6 +30,19 @@ REASONS = [
     (SkipReason.KNOW_THE_AUTHOR, "I know the people in it"),
     (SkipReason.OTHER, "Something else"),
 ]
+
+
+def _words(sent: object) -> str | None:
+    return sent if isinstance(sent, str) else None
+
+
+def _number(sent: object) -> float | None:
+    return sent if isinstance(sent, int | float) and not isinstance(sent, bool) else None
+
+
+# What comes beside an answer never costs it: app.services.judging cuts what is too long and leaves out what is odd.
+Words = Annotated[str | None, PlainValidator(_words)]
+Number = Annotated[float | None, PlainValidator(_number)]
 
 
 class Text(BaseModel):
@@ -58,7 +73,6 @@ class Count(BaseModel):
 
     mine_today: int
     mine_total: int
-    open: int
 
 
 class LeaseRequest(BaseModel):
@@ -79,9 +93,9 @@ class PreferenceRequest(BaseModel):
 
     showing: UUID
     key: UUID
-    value: Annotated[int, Field(ge=1, le=9)]
-    explanation: Annotated[str | None, Field(max_length=4000)] = None
-    seconds: Annotated[float | None, Field(ge=0, le=86400, allow_inf_nan=False)] = None
+    value: Annotated[int, Field(ge=LOWEST, le=HIGHEST)]
+    explanation: Words = None
+    seconds: Number = None
 
 
 class PreferenceAnswer(BaseModel):
@@ -98,7 +112,7 @@ class SkipRequest(BaseModel):
     showing: UUID
     key: UUID
     reason: SkipReason
-    comment: Annotated[str | None, Field(max_length=4000)] = None
+    comment: Words = None
 
 
 class SkipAnswer(BaseModel):
@@ -121,7 +135,7 @@ class HeartbeatAnswer(BaseModel):
 
 
 def _count(progress: Progress) -> Count:
-    return Count(mine_today=progress.mine_today, mine_total=progress.mine_total, open=progress.open)
+    return Count(mine_today=progress.mine_today, mine_total=progress.mine_total)
 
 
 def _item(lease: Lease) -> Item:
@@ -146,7 +160,8 @@ def compare_page(door: DoorDep) -> Response:
     """The page on which labelers spend their days."""
     with door.enter(Role.LABELER):
         pass
-    return page(door.request, "labeling/compare.html", ComparePage([(r.value, words) for r, words in REASONS]))
+    context = ComparePage(list(SCALE.items()), [(reason.value, words) for reason, words in REASONS])
+    return page(door.request, "labeling/compare.html", context)
 
 
 @router.post("/api/leases")

@@ -3,9 +3,7 @@
 Knows routes and words. Knows nothing of how lineage is found (app.services.policies).
 """
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
 from app.domain.errors import Conflict
 from app.domain.words import PolicyKind, Role
@@ -13,12 +11,10 @@ from app.services import policies
 from app.services.policies import PolicyDetail, PolicyView
 from app.web import telling
 from app.web.contexts import Ancestor, PoliciesPage, PolicyLine, PolicyPage, Written
-from app.web.door import ADMIN, STAFF, DoorDep
+from app.web.door import ADMIN, STAFF, DoorDep, Id
 from app.web.rendering import page, redirect
 
 router = APIRouter(include_in_schema=False)
-
-PolicyId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 _KINDS = {
     PolicyKind.REF: "reference",
@@ -80,7 +76,7 @@ def _details(detail: PolicyDetail) -> list[tuple[str, str]]:
 
 
 @router.get("/policies/{policy_id}")
-def policy_page(door: DoorDep, policy_id: PolicyId) -> Response:
+def policy_page(door: DoorDep, policy_id: Id) -> Response:
     """One policy: its checkpoint, what it descends from, what it wrote last."""
     with door.enter(*STAFF) as desk:
         detail = policies.policy(desk.session, policy_id)
@@ -106,7 +102,7 @@ def policy_page(door: DoorDep, policy_id: PolicyId) -> Response:
 
 
 @router.post("/policies/{policy_id}/make-current")
-def make_current(door: DoorDep, policy_id: PolicyId) -> Response:
+def make_current(door: DoorDep, policy_id: Id) -> Response:
     """Let a policy write the next pairs."""
     try:
         with door.enter(*ADMIN) as desk:

@@ -4,14 +4,14 @@ Knows routes and forms. How a round is told in words is in app.web.telling; what
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Query, Response
 from pydantic import BaseModel, Field, StrictInt
 
 from app.domain.errors import Conflict, Invalid, NotFound, Refusal
 from app.domain.recipes import Recipe
-from app.domain.words import Role, RoundState, RunState, Stage
+from app.domain.words import Role, RoundState, RunState
 from app.services import overview, rounds, runs, watching
 from app.services.rounds import RoundView
 from app.web import events, telling
@@ -19,6 +19,7 @@ from app.web.contexts import LaunchForm, RecipeOption, RecipePage, RoundPage, Ro
 from app.web.curves import curves
 from app.web.door import ADMIN, STAFF, Desk, DoorDep
 from app.web.rendering import page, redirect
+from app.web.runs import RunAnswer, run_answer
 
 router = APIRouter()
 router.include_router(events.router)
@@ -191,21 +192,6 @@ class Launched(BaseModel):
     number: int
 
 
-class RunAnswer(BaseModel):
-    """One stage of a round. `done` of `total` of a stage that waits are opinions."""
-
-    id: int
-    stage: Stage
-    state: RunState
-    words: str
-    done: int
-    total: int
-    problem: str | None
-    result: dict[str, Any]
-    conditions: dict[str, Any]
-    seconds: float | None
-
-
 class RoundAnswer(BaseModel):
     """A round and its stages in order."""
 
@@ -234,21 +220,7 @@ def _answer(found: RoundView) -> RoundAnswer:
         with_simulated=found.with_simulated,
         created_at=found.created_at,
         ended_at=found.ended_at,
-        runs=[
-            RunAnswer(
-                id=run.id,
-                stage=run.stage,
-                state=run.state,
-                words=run.words,
-                done=run.done,
-                total=run.total,
-                problem=run.problem,
-                result=run.result,
-                conditions=run.conditions,
-                seconds=run.seconds,
-            )
-            for run in found.runs
-        ],
+        runs=[run_answer(run) for run in found.runs],
     )
 
 

@@ -9,15 +9,18 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.domain.words import UNFINISHED, RunState, Stage
-from app.services import runs
+from app.services import rounds, runs
+from app.services.rounds import RunView
 from app.store.tables import Run
 from app.web.door import STAFF, DoorDep, Id
 
 router = APIRouter()
 
+CANCELLING = "cancelling"
+
 
 class RunAnswer(BaseModel):
-    """A run as a program sees it."""
+    """A run as a program sees it. `done` of `total` of a stage that waits are opinions."""
 
     id: int
     stage: Stage
@@ -26,24 +29,21 @@ class RunAnswer(BaseModel):
     done: int
     total: int
     problem: str | None
-    result: dict[str, Any] | None
+    result: dict[str, Any]
+    conditions: dict[str, Any]
+    seconds: float | None
+
+
+def run_answer(found: RunView) -> RunAnswer:
+    """The wire form of a run."""
+    return RunAnswer.model_validate(found, from_attributes=True)
 
 
 @router.get("/api/runs/{run_id}")
 def run(door: DoorDep, run_id: Id) -> RunAnswer:
     """How the run stands."""
     with door.enter(*STAFF) as desk:
-        found = runs.the_run(desk.session, run_id)
-        return RunAnswer(
-            id=found.id,
-            stage=Stage(found.stage),
-            state=RunState(found.state),
-            words=found.words,
-            done=found.done,
-            total=found.total,
-            problem=found.problem,
-            result=found.result,
-        )
+        return run_answer(rounds.run_view(desk.session, runs.the_run(desk.session, run_id)))
 
 
 def unfinished(run: Run) -> bool:
@@ -51,10 +51,14 @@ def unfinished(run: Run) -> bool:
     return run.state in UNFINISHED
 
 
+def state_word(state: RunState, *, asked_to_stop: bool) -> str:
+    """The state as pages show it: CANCELLING while a worker has not yet seen that it should stop."""
+    return CANCELLING if asked_to_stop and state is RunState.RUNNING else state.value
+
+
 def shown_state(run: Run) -> str:
-    """The run's state, or `cancelling` while a worker has not yet seen that it should stop."""
-    asked = run.state == RunState.RUNNING and run.cancel_asked_at is not None
-    return "cancelling" if asked else RunState(run.state).value
+    """The state of a run outside of rounds as pages show it."""
+    return state_word(RunState(run.state), asked_to_stop=run.cancel_asked_at is not None)
 
 
 def can_cancel(run: Run) -> bool:

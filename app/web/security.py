@@ -28,6 +28,11 @@ _HEADERS = {
 }
 
 
+def _at_most(limit: int, length: str) -> bool:
+    """Whether a Content-Length is a plain number up to `limit`."""
+    return length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= limit
+
+
 def protect(headers: MutableHeaders) -> None:
     """Put the security headers on; what a route chose itself stays."""
     for name, value in _HEADERS.items():
@@ -99,7 +104,7 @@ class SameSite:
                 Request(scope), 411, "The size of the request is not given.", "Send it with a Content-Length."
             )
             await refusal(scope, receive, send)
-        elif length is not None and (not length.isdigit() or int(length) > limit):
+        elif length is not None and not _at_most(limit, length):
             refusal = self._refuse(
                 Request(scope),
                 413,

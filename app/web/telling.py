@@ -22,6 +22,7 @@ from app.web.contexts import (
     SampleSummaries,
     StageLine,
 )
+from app.web.runs import CANCELLING, state_word
 
 NONE = "–"
 
@@ -43,6 +44,7 @@ _ABOUT = {
     Stage.PPO: "The policy improves against the reward model, held near the fine-tuned policy.",
     Stage.EVALUATE: "The new policy is measured on validation documents, and becomes current.",
 }
+_CANCELLING = "being cancelled"
 NEXT_TITLE, NEXT_ABOUT = "Sampling for the next round", "The new policy writes the pairs that come next."
 _STATES = {
     RunState.PENDING: "not begun",
@@ -61,15 +63,14 @@ _ROUND_STATES = {
 }
 
 
-def stage_title(stage: Stage) -> str:
-    """What a stage is called."""
-    return _TITLES[stage]
+def _state(found: RoundView, run: RunView) -> str:
+    return state_word(run.state, asked_to_stop=found.state is not RoundState.ACTIVE)
 
 
 def round_state(found: RoundView) -> tuple[str, str]:
     """The style's word and the words for the state a round is in."""
-    if found.state is RoundState.CANCELLED and any(run.state is RunState.RUNNING for run in found.runs):
-        return "cancelling", "being cancelled"
+    if found.state is RoundState.CANCELLED and any(_state(found, run) == CANCELLING for run in found.runs):
+        return CANCELLING, _CANCELLING
     return _ROUND_STATES[found.state]
 
 
@@ -95,17 +96,16 @@ def _span(start: datetime | None, end: datetime | None, now: datetime) -> float 
 def stage_lines(found: RoundView, now: datetime) -> list[StageLine]:
     """The stages of a round in order."""
     named = titles(found)
-    over = found.state is not RoundState.ACTIVE
     lines = []
     for run in found.runs:
-        leaving = over and run.state is RunState.RUNNING
+        state = _state(found, run)
         lines.append(
             StageLine(
                 run=run.id,
                 title=named[run.id],
                 about=NEXT_ABOUT if named[run.id] == NEXT_TITLE else _ABOUT.get(run.stage, ""),
-                state="cancelling" if leaving else run.state.value,
-                state_words="being cancelled" if leaving else _STATES[run.state],
+                state=state,
+                state_words=_CANCELLING if state == CANCELLING else _STATES[run.state],
                 words=run.words,
                 done=run.done,
                 total=run.total,

@@ -99,6 +99,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_event")),
     )
     op.create_index(op.f("ix_audit_event_actor_id"), "audit_event", ["actor_id"], unique=False)
+    for by in ("name", "address"):
+        op.create_index(
+            f"ix_audit_event_failed_{by}",
+            "audit_event",
+            [sa.text(f"(details ->> '{by}')"), "at"],
+            unique=False,
+            postgresql_where=sa.text("action = 'sign-in failed'"),
+        )
     op.create_table(
         "batch",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),

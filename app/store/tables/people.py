@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.domain.words import LabelerKind, LinkPurpose, Role
 from app.store.tables.base import Created, Json, Key, Moment, Table, one_of
 
+FAILED_TRY = "sign-in failed"
+
 
 class Labeler(Table):
     """An account: a person of any role, or a simulated labeler. `name` is what is typed to sign in."""
@@ -98,3 +100,14 @@ class AuditEvent(Table):
     subject: Mapped[str]
     subject_id: Mapped[int | None] = mapped_column(BigInteger)
     details: Mapped[Json] = mapped_column(server_default="{}")
+
+    # How often a name or an address failed of late is asked at every sign-in.
+    __table_args__ = tuple(
+        Index(
+            f"ix_audit_event_failed_{by}",
+            text(f"(details ->> '{by}')"),
+            "at",
+            postgresql_where=text(f"action = '{FAILED_TRY}'"),
+        )
+        for by in ("name", "address")
+    )

@@ -94,13 +94,28 @@ def test_recipes_are_frozen() -> None:
             {"reward": {"batch": 10, "micro_batch": 4}},
             "reward.batch is 10: allowed is a multiple of reward.micro_batch",
         ),
-        ({"sft": {"documents": 1.5}}, "sft.documents is 1.5: allowed is a whole number at least 1 or null"),
-        ({"sft": {"documents": 0}}, "sft.documents is 0: allowed is a whole number at least 1 or null"),
+        (
+            {"sft": {"documents": 1.5}},
+            "sft.documents is 1.5: allowed is a whole number at least 1 and at most 100000000 or null",
+        ),
+        (
+            {"sft": {"documents": 0}},
+            "sft.documents is 0: allowed is a whole number at least 1 and at most 100000000 or null",
+        ),
         ({"sft": 3}, "sft is 3: allowed is an object with the fields documents"),
         ({"sampling": {"top_p": 0}}, "sampling.top_p is 0: allowed is a number above 0 and at most 1"),
         ({"precision": "fp16"}, "precision is 'fp16': allowed is fp32 or bf16"),
         ({"seed": -1}, "seed is -1: allowed is a whole number at least 0"),
-        ({"name": " "}, "name is ' ': allowed is a text of 1 to 60 characters"),
+        ({"name": " "}, "name is ' ': allowed is a text of 1 to 60 visible characters"),
+        ({"name": "a\0b"}, r"name is 'a\x00b': allowed is a text of 1 to 60 visible characters"),
+        ({"name": "half \ud83d"}, r"name is 'half \ud83d': allowed is a text of 1 to 60 visible characters"),
+        ({"ppo": {"half \ud83d": 1}}, r"ppo.half \ud83d is 1: allowed are only the fields episodes"),
+        ({"half \ud83d": 1}, r"half \ud83d is 1: allowed are only the fields name"),
+        ({"ppo": {"clip": 10**400}}, "ppo.clip is 1000"),
+        ({"ppo": {"clip": -(10**400)}}, "ppo.clip is -1000"),
+        ({"ppo": {"episodes": 10**400}}, "ppo.episodes is 1000"),
+        ({"seed": 10**400}, "seed is 1000"),
+        ({"sft": [[[[[[[[[[1]]]]]]]]]] * 1000}, "sft is [[[[[["),
         ({"learning": 1}, "learning is 1: allowed are only the fields name, precision"),
     ],
 )
@@ -139,3 +154,23 @@ def test_scaling_grows_counts_in_whole_batches_and_never_shrinks() -> None:
     for hours in (0, -1, math.nan, 1e6):
         with pytest.raises(InvalidRecipe, match="hours is"):
             scaled(demo, hours)
+
+
+def test_every_number_has_limits_and_every_recipe_keeps_them() -> None:
+    for part in (*PARTS, Recipe):
+        for each in fields(part):
+            about = each.metadata.get("about")
+            if about is None or about.choices:
+                continue
+            assert about.high is not None and about.high <= 2**31 - 1, (part, each.name)
+            assert about.low is not None or about.above is not None, (part, each.name)
+
+
+@pytest.mark.parametrize(("section", "name"), [(part.section, each.name) for part in PARTS for each in fields(part)])
+def test_no_value_breaks_a_recipe_otherwise_than_by_a_short_refusal(section: str, name: str) -> None:
+    values: list[object] = [10**400, -(10**400), 1e308, -1e308, "9" * 400, [], {}, [[]] * 100]
+    for value in values:
+        with pytest.raises(InvalidRecipe) as refused:
+            Recipe.from_dict({"name": "mine", section: {name: value}})
+        assert str(refused.value).startswith(f"{section}.{name} is ")
+        assert len(str(refused.value)) < 400

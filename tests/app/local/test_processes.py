@@ -150,3 +150,13 @@ def test_a_command_that_does_not_exist_is_told_like_any_other_end(tmp_path: Path
     assert ended is not None
     assert ended.status != 0
     assert any("nothing" in line for line in ended.last_lines)
+
+
+def test_a_child_that_is_started_again_for_days_holds_no_more_than_one() -> None:
+    with Children(lambda _: None) as children:
+        held = []
+        for _ in range(4):
+            children.start("worker", [PYTHON, "-c", "pass"])
+            assert children.wait(20) is not None
+            held.append(sum(1 for _ in Path("/dev/fd").iterdir()))
+    assert len(set(held)) == 1

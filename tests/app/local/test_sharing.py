@@ -236,3 +236,10 @@ def test_a_server_that_does_not_start_says_what_its_log_says(
     with pytest.raises(CannotStart, match=r"did not start(.|\n)*\n?something else went wrong"), kind.running(directory):
         pass
     until(lambda: not kind.alive(directory))
+
+
+def test_a_data_directory_is_in_use_as_long_as_a_server_lives_over_it(kind: Kind, tmp_path: Path) -> None:
+    assert not sharing.in_use(tmp_path / "absent")
+    with kind.running(tmp_path):
+        assert sharing.in_use(tmp_path)
+    assert not sharing.in_use(tmp_path)

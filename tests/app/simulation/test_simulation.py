@@ -4,13 +4,19 @@ import gzip
 import json
 from pathlib import Path
 from random import Random
+from threading import Event
+from typing import Any
 
+import httpx2
 import pytest
 
 from app import samples
 from app.domain.preferences import choice
+from app.domain.recipes import TINY
 from app.simulation import gold, table, tour
+from app.simulation.client import Client
 from app.simulation.errors import TourFailed
+from app.simulation.labelers import SimulatedLabeler, at_work
 
 DOCUMENT = (
     "My neighbour's rooster crows at four every morning. I asked twice, kindly, and brought earplugs. The landlord "
@@ -82,3 +88,87 @@ def test_the_table_shows_every_rate_with_its_n_and_interval() -> None:
     assert any(line.endswith("0.50 [0.10, 0.90] n=2") for line in lines)
     assert any(line.split() == ["seconds:", "sample", "4.5"] for line in lines)
     assert any(line.split() == ["ROUGE-L", "-"] for line in lines)
+
+
+class _Server:
+    """Hone as far as a tour sees it: `silent` questions are not answered at all, leases are answered with `leases`."""
+
+    def __init__(self, leases: int, silent: int = 0) -> None:
+        self.leases, self.silent, self.waits = leases, silent, 0
+
+    def client(self, *_: object) -> Client:
+        return Client(httpx2.Client(base_url="http://hone", transport=httpx2.MockTransport(self._answer)))
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        path, given = request.url.path, httpx2.Response
+        if request.method == "GET" and self.silent:
+            self.silent -= 1
+            raise httpx2.ConnectError("nobody listens", request=request)
+        told: dict[str, Any] = {
+            "/documents/import": {"run": 1},
+            "/api/runs/1": {"words": "done", "state": "succeeded"},
+            "/api/recipes": {"id": 1},
+            "/api/people": {"link": "/link/x"},
+            "/api/rounds": {"number": 1},
+            "/api/rounds/1": {"state": "running", "runs": []},
+        }
+        return given(self.leases, json={}) if path == "/api/leases" else given(200, json=told[path])
+
+    def wait(self, _: float) -> None:
+        self.waits += 1
+        if self.waits > 5000:
+            raise AssertionError("the tour waits for ever")
+        Event().wait(0.002)
+
+
+def _take(server: _Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Client, "by_link", server.client)
+    (tmp_path / "posts.jsonl").write_text("{}\n")
+    tour.take("http://hone", "/link/x", tmp_path / "posts.jsonl", TINY, 1, lambda _: None, server.wait)
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+def test_a_labeler_that_is_refused_ends_the_tour_in_words(
+    status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        TourFailed, match=rf"simulated labeler had to stop: POST /api/leases was answered with {status}"
+    ):
+        _take(_Server(leases=status), monkeypatch, tmp_path)
+
+
+def test_a_web_process_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_away_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server = _Server(leases=403, silent=3)
+    with pytest.raises(TourFailed, match="had to stop"):
+        _take(server, monkeypatch, tmp_path)
+    assert server.silent == 0
+    monkeypatch.setattr(tour, "SILENT_SECONDS", 0.05)
+    with pytest.raises(TourFailed, match="The web process at http://hone does not answer"):
+        _take(_Server(leases=503, silent=10**9), monkeypatch, tmp_path)
+
+
+def test_whatever_waits_may_end_the_tour(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    server = _Server(leases=503)
+    monkeypatch.setattr(server, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _take(server, monkeypatch, tmp_path)
+
+
+def test_a_labeler_that_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    labeler = SimulatedLabeler(_Server(leases=200).client(), seed=1)
+    broken = Event()
+
+    def work(_: Event) -> None:
+        broken.set()
+        raise KeyError("summaries")
+
+    monkeypatch.setattr(labeler, "work", work)
+    with at_work([labeler]) as desks:
+        broken.wait(5)
+    with pytest.raises(TourFailed, match="summaries"):
+        desks.check()

@@ -9,7 +9,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.words import CheckpointKind, ComparisonKind, LabelerKind, PolicyKind, Role, SlotState, Split
-from app.services import judging
 from app.services.projects import the_project
 from app.store import batches, corpus, people
 from app.store.session import Session
@@ -304,7 +303,7 @@ def test_the_same_text_by_the_same_policy_with_the_same_seed_is_one_summary(work
 def test_a_showing_cannot_be_made_up(work: Work) -> None:
     with work() as session:
         worker = make.labeler(session)
-        make.pairs(session)
+        pair = make.pairs(session)
         [showing] = make.hold(session, worker)
         assert session.get_one(Showing, showing).labeler_id == worker.id
-        assert judging.progress(session, worker).open == 1
+        assert make.slot_states(session, pair.comparisons[0]) == [SlotState.LEASED]

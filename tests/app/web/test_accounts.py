@@ -1,13 +1,16 @@
 """Coming in, staying in, going out: one-time links, passwords, sessions, tokens."""
 
 import re
+from datetime import timedelta
 
-from sqlalchemy import func, update
+import pytest
+from httpx2 import Response
+from sqlalchemy import func, select, update
 from starlette.testclient import TestClient
 
 from app.domain.words import Role
 from app.services.passwords import SHORTEST
-from app.store.tables import Invitation, SignIn
+from app.store.tables import AuditEvent, Invitation, SignIn
 from app.web.door import COOKIE
 from tests.app.web.conftest import PASSWORD, Front
 from tests.conftest import Work
@@ -193,3 +196,86 @@ def test_programs_make_tokens_of_their_own(front: Front, labeler: TestClient) ->
     del program.headers["authorization"]
     refused = program.post("/api/tokens", json={"name": "x"})
     assert (refused.status_code, refused.json().keys()) == (401, {"error", "what_to_do"})
+
+
+# Guessing
+
+
+def _try(client: TestClient, name: str, password: str = "not the right one") -> int:
+    return client.post("/sign-in", data={"name": name, "password": password}).status_code
+
+
+@pytest.mark.parametrize("name", ["Ada", "Nobody"])
+def test_a_name_is_tried_ten_times_and_then_no_more(
+    labeler: TestClient, nobody: TestClient, work: Work, name: str
+) -> None:
+    assert [_try(nobody, each) for each in [name, name.upper(), f" {name} "] * 3 + [name]] == [401] * 10
+    for password in ("not the right one", PASSWORD):
+        refused = nobody.post("/sign-in", data={"name": name, "password": password})
+        assert (refused.status_code, COOKIE in nobody.cookies) == (429, False)
+        assert ("Too many failed tries." in refused.text, "Try again in 15 minutes." in refused.text) == (True, True)
+    assert _try(nobody, "Somebody else") == 401
+    assert labeler.get("/account").status_code == 200, "who is inside stays inside"
+    with work() as session:
+        kept = session.scalars(select(AuditEvent).where(AuditEvent.action == "sign-in failed"))
+        assert len(found := list(kept)) == 11
+        assert {row.subject for row in found} == {"labeler"}
+        assert {row.details["address"] for row in found} == {"testclient"}
+        assert all("right" not in str(row.details) and row.details.keys() == {"name", "address"} for row in found)
+
+
+def test_the_right_password_forgives_the_wrong_ones(labeler: TestClient, nobody: TestClient) -> None:
+    for _ in range(2):
+        assert [_try(nobody, "Ada") for _ in range(9)] == [401] * 9
+        assert _try(nobody, "Ada", PASSWORD) == 303
+
+
+def test_tries_long_ago_do_not_count(labeler: TestClient, nobody: TestClient, work: Work) -> None:
+    def tried(minutes: int) -> None:
+        with work() as session:
+            at = func.now() - timedelta(minutes=minutes)
+            for _ in range(9):
+                session.add(
+                    AuditEvent(
+                        at=at, action="sign-in failed", subject="labeler", details={"name": "ada", "address": "x"}
+                    )
+                )
+
+    tried(16)
+    tried(5)
+    assert [_try(nobody, "Ada") for _ in range(2)] == [401, 429]
+    refused = nobody.post("/sign-in", data={"name": "Ada", "password": PASSWORD})
+    assert "Try again in 10 minutes." in refused.text
+
+
+def test_an_address_is_tried_fifty_times_and_then_no_more(
+    front: Front, labeler: TestClient, nobody: TestClient
+) -> None:
+    link = front.link("Bob", Role.LABELER)
+    assert {_try(nobody, f"Somebody {number}") for number in range(20)} == {401}
+    for number in range(15):
+        assert nobody.get(f"/link/wrong-{number}").status_code == 404
+        assert nobody.post(f"/link/wrong-{number}", data={"password": PASSWORD}).status_code == 404
+    refused = [
+        nobody.post("/sign-in", data={"name": "Ada", "password": PASSWORD}),
+        nobody.get(link),
+        nobody.post(link, data={"password": PASSWORD}),
+        labeler.post("/account/password", data={"old": PASSWORD, "password": "quite another one"}),
+    ]
+    assert [each.status_code for each in refused] == [429] * 4
+    assert all("Try again in 15 minutes." in each.text for each in refused)
+    elsewhere = TestClient(front.app, front.address, follow_redirects=False, client=("10.0.0.7", 1))
+    assert elsewhere.post("/sign-in", data={"name": "Ada", "password": PASSWORD}).status_code == 303
+
+
+def test_the_present_password_is_not_guessed_either(front: Front, labeler: TestClient, nobody: TestClient) -> None:
+    def change(old: str) -> Response:
+        return labeler.post("/account/password", data={"old": old, "password": "quite another one"})
+
+    assert [change("wrong").status_code for _ in range(9)] == [422] * 9
+    assert change(PASSWORD).status_code == 303
+    assert [change("wrong").status_code for _ in range(10)] == [422] * 10
+    refused = change("quite another one")
+    assert (refused.status_code, "Try again in 15 minutes." in refused.text) == (429, True)
+    assert _try(nobody, "Ada", "quite another one") == 429
+    assert _try(nobody, "Nobody") == 401

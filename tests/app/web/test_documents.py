@@ -207,7 +207,9 @@ def test_programs_import_and_follow_the_run(front: Front, researcher: TestClient
         "done": 0,
         "total": 0,
         "problem": None,
-        "result": None,
+        "result": {},
+        "conditions": {},
+        "seconds": None,
     }
     bad = program.post("/documents/import", data={"form": "nonsense"}, files={"file": ("a", b"1")})
     assert (bad.status_code, bad.json()["error"]) == (422, "Say what the file holds.")

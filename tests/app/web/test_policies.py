@@ -13,7 +13,7 @@ from app.services import lineage
 from app.services.projects import the_project
 from app.store import corpus
 from app.store.session import Session
-from app.store.tables import AuditEvent, Run
+from app.store.tables import AuditEvent, Policy, Run
 from app.web import contexts
 from app.web.rendering import Site, environment
 from tests.conftest import Work
@@ -39,7 +39,7 @@ def family(work: Work) -> dict[str, int]:
             name: corpus.add_policy(session, project.id, name, PolicyKind.CHECKPOINT, checkpoint.id, {}).id
             for name, checkpoint in (("base-tiny", base), ("round1-sft", sft), ("round1-ppo", ppo))
         }
-        made["ref"] = next(row.id for row in corpus.policies(session, project.id) if row.kind == PolicyKind.REF)
+        made["ref"] = session.scalars(select(Policy.id).where(Policy.kind == PolicyKind.REF)).one()
         lineage.make_current(session, made["round1-sft"])
         return made
 

@@ -93,7 +93,6 @@ MAY = {
     "GET /policies": STAFF,
     "GET /policies/{policy_id}": STAFF,
     "POST /policies/{policy_id}/make-current": ADMINS,
-    "GET /openapi.json": OPEN,
 }
 JSON = {
     "/api/leases": {"ahead": 2},
@@ -198,7 +197,7 @@ def test_nothing_a_labeler_gets_tells_where_a_text_is_from(labeler: TestClient, 
     beat = labeler.post("/api/heartbeats", json={"showings": [items[2]["showing"]]})
     assert [each.status_code for each in (said, skipped, beat)] == [200, 200, 200]
     got = [held, said, skipped, beat]
-    got += [knock(labeler, route, 1) for route in MAY if route not in ("POST /sign-out", "GET /openapi.json")]
+    got += [knock(labeler, route, 1) for route in MAY if route != "POST /sign-out"]
     for each in got:
         own = {name: value for name, value in each.headers.items() if not name.endswith("policy")}
         told = f"{each.text} {own}".lower()
@@ -279,7 +278,9 @@ def test_every_response_carries_the_headers(
         (nobody, "GET", "/static/../door.py", {}),
         (nobody, "GET", "/static/%2e%2e/door.py", {}),
         (nobody, "GET", "/health/ready", {}),
-        (nobody, "GET", "/openapi.json", {}),
+        (nobody, "GET", "/people/", {}),
+        (nobody, "HEAD", "/sign-in", {}),
+        (nobody, "HEAD", "/nowhere", {}),
         (admin, "GET", "/people", {}),
         (admin, "GET", "/people", {"accept": "application/json"}),
         (admin, "GET", "/documents/0", {}),
@@ -301,6 +302,38 @@ def test_every_response_carries_the_headers(
         assert "server" not in each.headers
     outside = [each for each in got if "door.py" in str(each.request.url)]
     assert [each.status_code for each in outside] == [404, 404]
+
+
+def test_head_is_answered_as_get_is(nobody: TestClient, admin: TestClient) -> None:
+    for client in (nobody, admin):
+        for path in ("/", "/sign-in", "/health/live", "/people", "/nowhere", "/static/hone.css", "/account"):
+            got, head = client.get(path), client.head(path)
+            assert head.status_code == got.status_code, path
+            assert head.headers.get("location") == got.headers.get("location"), path
+            assert head.headers.get("content-type") == got.headers.get("content-type"), path
+            assert head.content == b"", path
+    assert nobody.head("/sign-out").status_code == 405
+
+
+def test_a_slash_too_many_is_no_page_and_leads_nowhere_else(admin: TestClient) -> None:
+    for path in ("/people/", "/sign-in/", "/documents/1/", "/account/"):
+        got = admin.get(path, headers={"host": "evil.example"})
+        assert (got.status_code, got.headers.get("location")) == (404, None), path
+        assert "There is no such page." in got.text, path
+
+
+def test_the_addresses_are_not_listed(nobody: TestClient) -> None:
+    assert [nobody.get(path).status_code for path in ("/openapi.json", "/docs", "/redoc")] == [404] * 3
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "²", "-1", "+1", "1e3", "0x1", " "])
+def test_a_content_length_that_makes_no_sense_is_refused(length: str) -> None:
+    async def fine(scope: object, receive: object, send: object) -> None:
+        await PlainTextResponse("done")(scope, receive, send)  # type: ignore[arg-type]
+
+    guarded = TestClient(SameSite(fine, None, 10, (), answer), headers={"accept": "application/json"})
+    headers = [(b"content-length", length.encode("latin-1"))]
+    assert guarded.post("/", headers=headers).status_code == 413
 
 
 def test_static_files_with_a_fingerprint_are_kept_by_caches(nobody: TestClient) -> None:

@@ -19,7 +19,7 @@ const LOOK_AGAIN = 20_000;
 const BLANK = { value: null, explanation: "", seconds: 0 };
 
 const page = view.element("judge", HTMLElement);
-const outbox = new Outbox(post, page.dataset.viewer ?? "", localStorage);
+const outbox = new Outbox(post, page.dataset.viewer ?? "");
 const leases = new Leases(post);
 const timer = new Timer();
 

@@ -1,5 +1,7 @@
 /** The keyboard of the judging page. Single keys can be switched off (WCAG 2.1.4), and rest while text is typed. */
 
+import * as storage from "./storage.js";
+
 const STORED = "hone.single-keys";
 
 /**
@@ -17,8 +19,8 @@ const STORED = "hone.single-keys";
  * @param {HTMLInputElement} box switches single keys on and off
  */
 export function listen(actions, box) {
-  box.checked = localStorage.getItem(STORED) !== "off";
-  box.addEventListener("change", () => localStorage.setItem(STORED, box.checked ? "on" : "off"));
+  box.checked = storage.read(STORED) !== "off";
+  box.addEventListener("change", () => storage.write(STORED, box.checked ? "on" : "off"));
 
   document.addEventListener("keydown", (event) => {
     const target = event.target instanceof Element ? event.target : document.body;

@@ -13,7 +13,7 @@ const BEAT = 60_000;
  * @property {string | null} [batch_note]
  */
 
-/** @typedef {{mine_today: number, mine_total: number, open: number}} Progress */
+/** @typedef {{mine_today: number, mine_total: number}} Progress */
 
 export class Leases {
   /** @type {Item[]} */ #held = [];

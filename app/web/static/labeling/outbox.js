@@ -4,6 +4,7 @@
  */
 
 import { ApiError } from "./api.js";
+import * as storage from "./storage.js";
 
 const PREFIX = "hone.unsent.";
 const FIRST_WAIT = 1_000;
@@ -29,16 +30,13 @@ export class Outbox extends EventTarget {
   /**
    * @param {import("./api.js").Post} post
    * @param {string} viewer
-   * @param {Storage} storage
    */
-  constructor(post, viewer, storage) {
+  constructor(post, viewer) {
     super();
     this.post = post;
     this.viewer = viewer;
-    this.storage = storage;
-    for (const name of Object.keys(storage).filter((name) => name.startsWith(PREFIX))) {
-      /** @type {Entry} */
-      const entry = JSON.parse(storage.getItem(name) ?? "null");
+    for (const name of storage.names(PREFIX)) {
+      const entry = read(name);
       if (entry?.viewer === viewer) this.#entries.set(entry.body.showing, entry);
     }
   }
@@ -114,12 +112,8 @@ export class Outbox extends EventTarget {
 
   /** @param {Entry} entry */
   #store(entry) {
-    try {
-      this.storage.setItem(PREFIX + entry.body.showing, JSON.stringify(entry));
-      this.#unstored.delete(entry);
-    } catch {
-      this.#unstored.add(entry);
-    }
+    if (storage.write(PREFIX + entry.body.showing, JSON.stringify(entry))) this.#unstored.delete(entry);
+    else this.#unstored.add(entry);
   }
 
   /** @param {Entry} entry */
@@ -127,7 +121,7 @@ export class Outbox extends EventTarget {
     this.#unstored.delete(entry);
     if (this.#entries.get(entry.body.showing) !== entry) return;
     this.#entries.delete(entry.body.showing);
-    this.storage.removeItem(PREFIX + entry.body.showing);
+    storage.forget(PREFIX + entry.body.showing);
   }
 
   /**
@@ -136,6 +130,19 @@ export class Outbox extends EventTarget {
    */
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/**
+ * @param {string} name
+ * @returns {Entry | null} null for what is no entry: another program, or an older page, may have written there
+ */
+function read(name) {
+  try {
+    const entry = JSON.parse(storage.read(name) ?? "null");
+    return typeof entry?.path === "string" && typeof entry.body?.showing === "string" ? entry : null;
+  } catch {
+    return null;
   }
 }
 
