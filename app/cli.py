@@ -284,7 +284,7 @@ def web(workers: int) -> None:
         log_level="warning",
         # Streams end by themselves at shutdown; this is for whatever does not.
         timeout_graceful_shutdown=3,
-        proxy_headers=False,
+        # Believed only from FORWARDED_ALLOW_IPS, as uvicorn reads it: limits per address need the real one.
         server_header=False,
     )
 

@@ -36,11 +36,6 @@ def set_current_policy(session: Session, project_id: int, policy_id: int) -> Non
     session.execute(update(Project).where(Project.id == project_id).values(current_policy_id=policy_id))
 
 
-def policies(session: Session, project_id: int) -> list[Policy]:
-    """All policies, oldest first."""
-    return list(session.scalars(select(Policy).where(Policy.project_id == project_id).order_by(Policy.id)))
-
-
 def policy(session: Session, policy_id: int) -> Policy | None:
     """The policy with this id."""
     return session.get(Policy, policy_id)

@@ -17,7 +17,7 @@ from app.web.contexts import BatchesPage, BatchLine, BatchPage, Candidate, Sampl
 from app.web.door import ADMIN, Desk, DoorDep, Id
 from app.web.rendering import page, redirect
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
 
 Text = Annotated[str, Form(max_length=1000)]
 

@@ -31,7 +31,7 @@ from app.web.door import STAFF, Desk, Door, DoorDep, Id
 from app.web.errors import for_programs
 from app.web.rendering import page, redirect
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
 
 OPENING = 160
 WRITERS = {

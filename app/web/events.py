@@ -65,7 +65,7 @@ async def _stoppable(_app: object) -> AsyncIterator[dict[str, Any]]:
                 signal.signal(each, before)
 
 
-router = APIRouter(include_in_schema=False, lifespan=_stoppable)
+router = APIRouter(lifespan=_stoppable)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from app.web.contexts import ExportLine, ExportsPage
 from app.web.door import STAFF, Desk, DoorDep, Id
 from app.web.rendering import page, redirect
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
 
 Text = Annotated[str, Form(max_length=1000)]
 

@@ -155,7 +155,7 @@ def _progress(desk: Desk) -> Count:
     return _count(judging.progress(desk.session, desk.viewer))
 
 
-@router.get("/label", include_in_schema=False)
+@router.get("/label")
 def compare_page(door: DoorDep) -> Response:
     """The page on which labelers spend their days."""
     with door.enter(Role.LABELER):

@@ -17,7 +17,7 @@ from app.web.door import STAFF, DoorDep
 from app.web.policies import line
 from app.web.rendering import page
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
 
 POLICIES_SHOWN = 5
 

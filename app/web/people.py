@@ -43,7 +43,7 @@ def _line(person: Person, viewer: Viewer) -> PersonLine:
     )
 
 
-@router.get("/people", include_in_schema=False)
+@router.get("/people")
 def everybody(door: DoorDep) -> Response:
     """All accounts."""
     with door.enter(*ADMIN) as desk:
@@ -52,7 +52,7 @@ def everybody(door: DoorDep) -> Response:
     return page(door.request, "people/people.html", context)
 
 
-@router.get("/people/invite", include_in_schema=False)
+@router.get("/people/invite")
 def invite_page(door: DoorDep) -> Response:
     """Where somebody is invited."""
     with door.enter(*ADMIN):
@@ -61,7 +61,7 @@ def invite_page(door: DoorDep) -> Response:
     return page(door.request, "people/invite.html", context)
 
 
-@router.post("/people", include_in_schema=False)
+@router.post("/people")
 def invite(door: DoorDep, name: Text = "", role: Text = "", kind: Text = LabelerKind.HUMAN.value) -> Response:
     """A new account; its one-time link is shown this once."""
     try:
@@ -97,7 +97,7 @@ def _address(door: Door, token: str) -> str:
     return f"{door.settings.address}/link/{token}"
 
 
-@router.post("/people/{labeler_id}/reset", include_in_schema=False)
+@router.post("/people/{labeler_id}/reset")
 def reset(door: DoorDep, labeler_id: Id) -> Response:
     """A new link by which the account's password is set; earlier ones stop working."""
     with door.enter(*ADMIN) as desk:
@@ -105,7 +105,7 @@ def reset(door: DoorDep, labeler_id: Id) -> Response:
     return _shown_once(door, name, token, invited=False)
 
 
-@router.post("/people/{labeler_id}/deactivate", include_in_schema=False)
+@router.post("/people/{labeler_id}/deactivate")
 def deactivate(door: DoorDep, labeler_id: Id) -> Response:
     """Keep an account out."""
     with door.enter(*ADMIN) as desk:
@@ -113,7 +113,7 @@ def deactivate(door: DoorDep, labeler_id: Id) -> Response:
     return redirect("/people", f"{name} can no longer sign in. The answers stay.")
 
 
-@router.post("/people/{labeler_id}/activate", include_in_schema=False)
+@router.post("/people/{labeler_id}/activate")
 def activate(door: DoorDep, labeler_id: Id) -> Response:
     """Let an account in again."""
     with door.enter(*ADMIN) as desk:

@@ -14,7 +14,7 @@ from app.web.contexts import Ancestor, PoliciesPage, PolicyLine, PolicyPage, Wri
 from app.web.door import ADMIN, STAFF, DoorDep, Id
 from app.web.rendering import page, redirect
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
 
 _KINDS = {
     PolicyKind.REF: "reference",

@@ -63,7 +63,7 @@ def _rounds_page(desk: Desk, launch: LaunchForm | None) -> RoundsPage:
     return RoundsPage([telling.round_line(found, now) for found in rounds.views(desk.session)], launch)
 
 
-@router.get("/rounds", include_in_schema=False)
+@router.get("/rounds")
 def rounds_page(door: DoorDep, recipe: Annotated[int | None, Query(ge=1, le=LARGEST)] = None) -> Response:
     """All rounds, and for admins the form that launches the next."""
     with door.enter(*STAFF) as desk:
@@ -72,7 +72,7 @@ def rounds_page(door: DoorDep, recipe: Annotated[int | None, Query(ge=1, le=LARG
     return page(door.request, "rounds/rounds.html", context)
 
 
-@router.post("/rounds", include_in_schema=False)
+@router.post("/rounds")
 def launch(
     door: DoorDep,
     recipe: Annotated[int | None, Form(ge=1, le=LARGEST)] = None,
@@ -97,7 +97,7 @@ def _status(refusal: Refusal) -> int:
     return 409 if isinstance(refusal, Conflict) else 422
 
 
-@router.get("/rounds/recipes/{recipe_id}", include_in_schema=False)
+@router.get("/rounds/recipes/{recipe_id}")
 def recipe_page(door: DoorDep, recipe_id: Number) -> Response:
     """Every field of a recipe with its explanation."""
     with door.enter(*STAFF) as desk:
@@ -116,7 +116,7 @@ def recipe_page(door: DoorDep, recipe_id: Number) -> Response:
     return page(door.request, "rounds/recipe.html", context)
 
 
-@router.get("/rounds/{number}", include_in_schema=False)
+@router.get("/rounds/{number}")
 def round_page(door: DoorDep, number: Number) -> Response:
     """One round, while it goes on and afterwards."""
     with door.enter(*STAFF) as desk:
@@ -153,7 +153,7 @@ def round_page(door: DoorDep, number: Number) -> Response:
     return page(door.request, "rounds/round.html", context)
 
 
-@router.post("/rounds/{number}/cancel", include_in_schema=False)
+@router.post("/rounds/{number}/cancel")
 def cancel(door: DoorDep, number: Number) -> Response:
     """End a round."""
     try:
@@ -164,7 +164,7 @@ def cancel(door: DoorDep, number: Number) -> Response:
     return redirect(f"/rounds/{number}", f"Round {number} is cancelled. What was judged stays.", "info")
 
 
-@router.post("/rounds/{number}/finish-labeling", include_in_schema=False)
+@router.post("/rounds/{number}/finish-labeling")
 def finish_labeling(door: DoorDep, number: Number) -> Response:
     """Go on with what is judged."""
     try:

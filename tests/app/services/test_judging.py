@@ -633,8 +633,8 @@ def test_progress_counts_comparisons_not_versions(work: Work) -> None:
         one, _ = make.hold(session, worker, 2)
         make.say(session, worker, one, 2)
         make.say(session, worker, one, 3)
-        assert judging.progress(session, worker) == judging.Progress(1, 1, 2)
-        assert judging.progress(session, other) == judging.Progress(0, 0, 2)
+        assert judging.progress(session, worker) == judging.Progress(1, 1)
+        assert judging.progress(session, other) == judging.Progress(0, 0)
 
 
 def test_nothing_here_is_changed_or_lost_by_asking(work: Work) -> None:

@@ -203,7 +203,7 @@ def test_a_round_waits_for_labelers_and_can_go_on_without_the_rest(work: Work, a
     assert "Go on with what is judged" not in waiting
     refused = admin.post(f"/rounds/{number}/finish-labeling")
     assert refused.status_code == 303
-    assert "Nothing has been judged in this round." in admin.get(refused.headers["location"]).text
+    assert "Nothing has been judged that counts." in admin.get(refused.headers["location"]).text
     with work() as session:
         person = factories.labeler(session)
         factories.say(session, person, factories.hold(session, person)[0])
