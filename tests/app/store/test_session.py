@@ -2,11 +2,11 @@
 
 import pytest
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from app.domain.words import Stage
 from app.jobs import Job, reconcile_job, run_job
-from app.store.session import Sessions, connect, enqueue, unit_of_work
+from app.store.session import DatabaseUnreachable, Sessions, connect, enqueue, unit_of_work
 from app.store.tables import Batch, Labeler
 from tests.conftest import Work
 from tests.support import factories as make
@@ -76,7 +76,7 @@ def test_a_commit_that_fails_writes_and_sends_nothing(work: Work, sent: list[Job
 
 def test_a_connection_that_dies_before_the_commit_sends_nothing(own_sessions: Sessions) -> None:
     sent: list[Job] = []
-    with pytest.raises(OperationalError), unit_of_work(own_sessions, sent.append) as session:
+    with pytest.raises(DatabaseUnreachable), unit_of_work(own_sessions, sent.append) as session:
         make.labeler(session, "Ada")
         enqueue(session, reconcile_job())
         pid = session.scalar(select(func.pg_backend_pid()))
