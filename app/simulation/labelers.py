@@ -17,7 +17,7 @@ from app.simulation.client import Client
 from app.simulation.errors import Refused, TourFailed
 from app.simulation.gold import judge
 
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 1.0
 
 
 class SimulatedLabeler:
