@@ -4,6 +4,7 @@ Knows how the pieces are put together for a test. Knows nothing of any subject.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -20,6 +21,10 @@ from tests.support.servers import Servers, Template, running_servers, template
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Torch threads beside a database and a browser: waiting threads must not spin (read when torch is loaded).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+# A job that a shell put into the background ignores Ctrl-C, and so would every program that the tests start from it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _prepare(url: str) -> None:

@@ -63,6 +63,14 @@ class BatchKind(StrEnum):
     RATE = "rate"
 
 
+class BatchPurpose(StrEnum):
+    """Why a batch is there. Gold and qualification batches stand for ever: each labeler meets their pairs once."""
+
+    ORDINARY = "ordinary"
+    GOLD = "gold"
+    QUALIFICATION = "qualification"
+
+
 class ComparisonKind(StrEnum):
     """Why a comparison is in the queue. Labelers cannot tell them apart."""
 
@@ -90,6 +98,16 @@ class SkipReason(StrEnum):
     OFFENSIVE = "offensive"
     NOT_A_SUMMARY = "not_a_summary"
     KNOW_THE_AUTHOR = "know_the_author"
+    OTHER = "other"
+
+
+class FlagReason(StrEnum):
+    """What a labeler wants the researchers to look at. A flag changes nothing in the queue."""
+
+    QUESTION = "question"
+    CUT_OFF = "cut_off"
+    PERSONAL_DATA = "personal_data"
+    IDENTICAL = "identical"
     OTHER = "other"
 
 

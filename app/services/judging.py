@@ -19,7 +19,7 @@ from app.store.queueing import Lease
 from app.store.session import Session
 from app.store.tables import Preference
 
-MOST_AHEAD = 3
+MOST_AHEAD = 20
 LONGEST_WORDS = 4000
 DAY = 86_400.0
 
@@ -106,7 +106,7 @@ def answer(
     before = answers.newest_of(session, shown.slot.comparison_id, viewer.id)
     slot = None
     if before is None or before.surplus:
-        slot = queueing.lock_slot_to_fill(session, shown, viewer.id, viewer.kind)
+        slot = queueing.lock_slot_to_fill(session, shown, viewer.id)
         queueing.release_twins(session, slot or shown.slot, viewer.id)
     if slot is not None:
         surplus, slot_id = False, slot.id

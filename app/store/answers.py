@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
 from app.domain.preferences import turned
-from app.domain.words import ComparisonKind, LabelerKind, SlotState, Split
+from app.domain.words import BatchPurpose, ComparisonKind, LabelerKind, SlotState, Split
 from app.store.session import Session
 from app.store.tables import (
     Batch,
@@ -234,6 +234,7 @@ def judged(
     project_id: int,
     *,
     kinds: Sequence[LabelerKind] = (LabelerKind.HUMAN,),
+    purposes: Sequence[BatchPurpose] = (BatchPurpose.ORDINARY,),
     splits: Sequence[Split] = tuple(Split),
     batch_ids: Sequence[int] | None = None,
     up_to: int | None = None,
@@ -241,7 +242,8 @@ def judged(
 ) -> Iterator[Judged]:
     """Newest versions of answers that are not surplus, in the order they were first given (invariant 7).
 
-    Simulated labelers are left out unless asked for by `kinds` (invariant 10). `up_to`: nothing after this preference
+    Answers in a slot that an admin made void do not count, nor do those on gold and qualification pairs (they are about
+    the labeler, and repeat one pair many times) unless asked for by `purposes`. Simulated labelers are left out unless asked for by `kinds` (invariant 10). `up_to`: nothing after this preference
     id, so that a snapshot can be read again.
     """
     later = aliased(Preference)
@@ -298,6 +300,7 @@ def judged(
             Preference.created_at,
         )
         .join(Showing, Showing.id == Preference.showing_id)
+        .join(Slot, Slot.id == Preference.slot_id)
         .join(Labeler, Labeler.id == Preference.labeler_id)
         .join(Comparison, Comparison.id == Preference.comparison_id)
         .join(Batch, Batch.id == Comparison.batch_id)
@@ -309,7 +312,9 @@ def judged(
         .where(
             Batch.project_id == project_id,
             ~Preference.surplus,
+            Slot.state != SlotState.VOID,
             Labeler.kind.in_(kinds),
+            Batch.purpose.in_(purposes),
             Document.split.in_(splits),
             ~exists().where(and_(*newer)),
         )

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from app.domain.words import BatchKind, ComparisonKind, LabelerKind, RunState, SlotState, Split
+from app.domain.words import BatchKind, BatchPurpose, ComparisonKind, LabelerKind, RunState, SlotState, Split
 from app.store.session import Session
 from app.store.slices import slices
 from app.store.tables import (
@@ -90,8 +90,6 @@ def add_comparisons(session: Session, batch_id: int, rows: list[dict[str, Any]])
             "batch_id": batch_id,
             "comparison_id": comparison_id,
             "number": number,
-            "priority": holder.priority,
-            "for_kind": holder.for_kind,
         }
         for comparison_id in sorted(added)
         for number in range(1, holder.opinions + 1)
@@ -142,7 +140,6 @@ def set_batch_paused(session: Session, batch_id: int, paused: bool) -> None:
 def set_batch_priority(session: Session, batch_id: int, priority: int) -> None:
     """Batches with a higher priority are given out first."""
     session.execute(update(Batch).where(Batch.id == batch_id).values(priority=priority))
-    session.execute(update(Slot).where(Slot.batch_id == batch_id).values(priority=priority))
 
 
 def void_unfinished(session: Session, batch_ids: Iterable[int]) -> int:
@@ -193,18 +190,16 @@ def adopt_batches(session: Session, project_id: int, round_id: int, kinds: Seque
         Labeler.id == Slot.labeler_id,
         Labeler.kind.not_in(kinds),
     )
-    for_kind = kinds[0] if len(kinds) == 1 else None
-    adopted = session.scalars(
-        update(Batch)
-        .where(Batch.project_id == project_id, Batch.round_id.is_(None), sampled, ~foreign)
-        .values(round_id=round_id, for_kind=for_kind)
-        .returning(Batch.id)
-        .execution_options(synchronize_session=False)
-    ).all()
     session.execute(
-        update(Slot)
-        .where(Slot.batch_id.in_(adopted), Slot.state.in_(UNFINISHED))
-        .values(for_kind=for_kind)
+        update(Batch)
+        .where(
+            Batch.project_id == project_id,
+            Batch.purpose == BatchPurpose.ORDINARY,
+            Batch.round_id.is_(None),
+            sampled,
+            ~foreign,
+        )
+        .values(round_id=round_id, for_kind=kinds[0] if len(kinds) == 1 else None)
         .execution_options(synchronize_session=False)
     )
 
@@ -239,7 +234,12 @@ def unadopted(session: Session, project_id: int) -> Unadopted:
         .select_from(Comparison)
         .join(Batch, Batch.id == Comparison.batch_id)
         .outerjoin(Slot, Slot.comparison_id == Comparison.id)
-        .where(Batch.project_id == project_id, Batch.round_id.is_(None), Comparison.reason != "import")
+        .where(
+            Batch.project_id == project_id,
+            Batch.purpose == BatchPurpose.ORDINARY,
+            Batch.round_id.is_(None),
+            Comparison.reason != "import",
+        )
     ).one()
     return Unadopted(row[0], row[1], row[2])
 

@@ -141,8 +141,8 @@ def _count(progress: Progress) -> Count:
 def _item(lease: Lease) -> Item:
     return Item(
         showing=lease.showing_id,
-        document=Shown(title=lease.title, community=lease.community, text=lease.post),
-        summaries=(Text(text=lease.first_shown.strip()), Text(text=lease.second_shown.strip())),
+        document=Shown(title=lease.title or "", community=lease.community or "", text=lease.post or ""),
+        summaries=(Text(text=lease.texts[0].strip()), Text(text=lease.texts[1].strip())),
         expires_at=lease.expires_at,
     )
 

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from app.domain.words import (
     CheckpointKind,
+    FlagReason,
     LabelerKind,
     LinkPurpose,
     PolicyKind,
@@ -32,15 +33,20 @@ from app.store.session import Session
 from app.store.tables import (
     Checkpoint,
     Comparison,
+    Confirmation,
     Document,
     Export,
+    Flag,
+    Guideline,
     MetricPoint,
     Note,
     Preference,
+    Qualification,
     Rating,
     Run,
     Showing,
     Slot,
+    Verdict,
 )
 
 LEASE = timedelta(minutes=15)
@@ -262,6 +268,37 @@ def everything(session: Session) -> None:
             showing_id=held[0],
             version=1,
             text="It is about a cat.",
+        )
+    )
+    session.add(
+        Flag(
+            slot_id=slot_of(session, held[0]).id,
+            comparison_id=comparison.id,
+            showing_id=held[0],
+            labeler_id=worker.id,
+            reason=FlagReason.QUESTION,
+            comment="Why?",
+            key=uuid4(),
+            reply="Because.",
+            closed_by=boss.id,
+            closed_at=func.now(),
+        )
+    )
+    session.add(Verdict(comparison_id=comparison.id, value=2, reason="It says who.", author_id=boss.id))
+    told = Guideline(project_id=project.id, version=1_000, text="Read first.", author_id=boss.id)
+    session.add(told)
+    session.flush()
+    session.add(Confirmation(labeler_id=worker.id, guideline_id=told.id))
+    session.add(
+        Qualification(
+            project_id=project.id,
+            labeler_id=worker.id,
+            passed=True,
+            answers=3,
+            agreement=1.0,
+            seconds=20.0,
+            reason="Enough.",
+            decided_by=boss.id,
         )
     )
     corpus.add_summaries(

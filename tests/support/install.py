@@ -73,7 +73,12 @@ class Install:
     def interrupt(self) -> int:
         """Ctrl-C; gives the exit status once all is stopped."""
         self.process.send_signal(2)
-        rest, _ = self.process.communicate(timeout=STOP_SECONDS)
+        try:
+            rest, _ = self.process.communicate(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            raise
         self.said.append(rest)
         return self.process.returncode
 

@@ -117,7 +117,8 @@ def test_pairs_are_sampled_with_all_that_is_needed_to_write_them_again(
         assert (run.state, run.fence) == (RunState.SUCCEEDED, 1)
         assert run.conditions is not None and run.conditions["device"] == "cpu"
         assert session.scalar(text("select count(*) from comparison")) == 4
-        assert session.scalar(text("select count(*) from slot where state = 'open' and for_kind = 'human'")) == 4
+        waiting = "select count(*) from slot join batch on batch.id = batch_id where state = 'open'"
+        assert session.scalar(text(waiting + " and for_kind = 'human'")) == 4
         written = session.execute(
             text(
                 "select s.prompt, s.seed, s.decoding->>'temperature', s.tokens, c.digest, c.kind from summary s "

@@ -23,6 +23,11 @@ class Project(Table):
     validation_share: Mapped[float] = mapped_column(server_default="0.1")
     test_share: Mapped[float] = mapped_column(server_default="0.05")
     current_policy_id: Mapped[int | None] = mapped_column(ForeignKey("policy.id", use_alter=True))
+    sentinel_policy_id: Mapped[int | None] = mapped_column(
+        ForeignKey("policy.id", use_alter=True), comment="the fixed baseline of sentinel pairs"
+    )
+    protocol: Mapped[Json] = mapped_column(server_default="{}", comment="app.domain.protocols.Protocol of new batches")
+    gate: Mapped[Json] = mapped_column(server_default="{}", comment="app.domain.protocols.Gate: who may begin")
     created_at: Mapped[Created]
 
     __table_args__ = (

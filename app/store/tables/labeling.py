@@ -1,4 +1,4 @@
-"""Batches, comparisons, slots, showings, and what labelers said: preferences, notes, ratings, skips.
+"""Batches, comparisons, slots, showings, and what labelers said: preferences, notes, ratings, skips, flags.
 
 Knows the constraints by which an opinion is asked exactly as often as wanted and never overwritten. Knows nothing of
 how the next slot is chosen (app.store.queueing) or of what an answer is worth.
@@ -6,11 +6,11 @@ how the next slot is chosen (app.store.queueing) or of what an answer is worth.
 
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.domain.words import BatchKind, ComparisonKind, LabelerKind, SkipReason, SlotState
+from app.domain.words import BatchKind, BatchPurpose, ComparisonKind, FlagReason, LabelerKind, SkipReason, SlotState
 from app.store.tables.base import Created, Json, Key, Moment, Table, one_of
 
 
@@ -23,6 +23,7 @@ class Batch(Table):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     name: Mapped[str]
     kind: Mapped[BatchKind] = mapped_column(server_default=BatchKind.COMPARE)
+    purpose: Mapped[BatchPurpose] = mapped_column(server_default=BatchPurpose.ORDINARY)
     protocol: Mapped[Json] = mapped_column(server_default="{}")
     opinions: Mapped[int] = mapped_column(server_default="1")
     priority: Mapped[int] = mapped_column(server_default="0")
@@ -34,7 +35,9 @@ class Batch(Table):
     __table_args__ = (
         UniqueConstraint("project_id", "name"),
         one_of("kind", BatchKind),
+        one_of("purpose", BatchPurpose),
         one_of("for_kind", LabelerKind),
+        CheckConstraint("purpose = 'ordinary' or (kind = 'compare' and round_id is null)", name="standing_is_alone"),
         CheckConstraint("opinions between 1 and 100", name="opinions_range"),
     )
 
@@ -89,9 +92,7 @@ class Slot(Table):
     comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparison.id"))
     summary_id: Mapped[int | None] = mapped_column(ForeignKey("summary.id"))
     number: Mapped[int]
-    priority: Mapped[int] = mapped_column(server_default="0")
     for_labeler_id: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"))
-    for_kind: Mapped[LabelerKind | None]
     state: Mapped[SlotState] = mapped_column(server_default=SlotState.OPEN)
     labeler_id: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"))
     showing_id: Mapped[UUID | None] = mapped_column(ForeignKey("showing.id", use_alter=True))
@@ -100,7 +101,6 @@ class Slot(Table):
 
     __table_args__ = (
         one_of("state", SlotState),
-        one_of("for_kind", LabelerKind),
         CheckConstraint("num_nonnulls(comparison_id, summary_id) = 1", name="one_subject"),
         CheckConstraint("number >= 1", name="number_from_one"),
         CheckConstraint("(state = 'leased') = (lease_expires_at is not null)", name="lease_has_an_end"),
@@ -127,11 +127,33 @@ class Slot(Table):
             unique=True,
             postgresql_where=sql("labeler_id is not null and state <> 'void'"),
         ),
-        Index("ix_slot_claim", "batch_id", sql("priority desc"), "id", postgresql_where=sql("state = 'open'")),
+        Index("ix_slot_claim", "batch_id", "id", postgresql_where=sql("state = 'open' and for_labeler_id is null")),
+        Index(
+            "ix_slot_addressed",
+            "for_labeler_id",
+            "id",
+            postgresql_where=sql("state = 'open' and for_labeler_id is not null"),
+        ),
         Index("ix_slot_leases", "lease_expires_at", postgresql_where=sql("state = 'leased'")),
         Index("ix_slot_held", "labeler_id", postgresql_where=sql("state = 'leased'")),
         Index("ix_slot_unfinished", "batch_id", postgresql_where=sql("state in ('open', 'leased')")),
     )
+
+
+class QueuePlace(Table):
+    """Where a labeler's search of a batch goes on, so that a claim does not pass by all that they have answered.
+
+    `searched_at`: when the batch was last searched from its start without finding anything for them.
+    """
+
+    __tablename__ = "queue_place"
+
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), primary_key=True)
+    slot_id: Mapped[int] = mapped_column(
+        BigInteger, comment="the last slot they were given here; not a key: it is only a hint"
+    )
+    searched_at: Mapped[Moment | None]
 
 
 class Showing(Table):
@@ -144,7 +166,11 @@ class Showing(Table):
     labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), index=True)
     swapped: Mapped[bool] = mapped_column(comment="the comparison's second summary was shown as A")
     page_version: Mapped[str]
+    notes_first: Mapped[bool] = mapped_column(
+        server_default=sql("false"), comment="the document was kept back until both notes were saved"
+    )
     shown_at: Mapped[Created]
+    revealed_at: Mapped[Moment | None] = mapped_column(comment="when a kept back document was first sent")
 
 
 class Preference(Table):
@@ -162,6 +188,7 @@ class Preference(Table):
     surplus: Mapped[bool] = mapped_column(comment="came after somebody else filled the slot; kept, not counted")
     explanation: Mapped[str | None]
     seconds: Mapped[float | None] = mapped_column(comment="visible, active time on the pair")
+    steps: Mapped[Json | None] = mapped_column(comment="the same by step: notes, compare, explain")
     key: Mapped[UUID] = mapped_column(unique=True, comment="made by the client: a repeat of the request is harmless")
     created_at: Mapped[Created]
 
@@ -183,6 +210,7 @@ class Skip(Table):
     id: Mapped[Key]
     slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"))
     comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparison.id"), index=True)
+    summary_id: Mapped[int | None] = mapped_column(ForeignKey("summary.id"), index=True)
     showing_id: Mapped[UUID] = mapped_column(ForeignKey("showing.id"), unique=True)
     labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), index=True)
     reason: Mapped[SkipReason]
@@ -205,11 +233,15 @@ class Note(Table):
     version: Mapped[int]
     text: Mapped[str]
     after_reveal: Mapped[bool] = mapped_column(server_default=sql("false"))
+    seconds: Mapped[float | None] = mapped_column(comment="visible, active time on both notes of the pair")
+    key: Mapped[UUID | None] = mapped_column(comment="made by the client, the same for both notes; imports have none")
     created_at: Mapped[Created]
 
     __table_args__ = (
         UniqueConstraint("comparison_id", "summary_id", "labeler_id", "version"),
         CheckConstraint("version >= 1", name="version_from_one"),
+        CheckConstraint("seconds >= 0", name="seconds_not_negative"),
+        Index("uq_note_key", "key", "summary_id", unique=True, postgresql_where=sql("key is not null")),
     )
 
 
@@ -242,4 +274,102 @@ class Rating(Table):
         ),
         CheckConstraint("num_nonnulls(coherence, accuracy, coverage, overall) > 0", name="says_something"),
         CheckConstraint("version >= 1", name="version_from_one"),
+    )
+
+
+class Flag(Table):
+    """A labeler asks the researchers to look at an item, or asks them about it; their reply, once there is one."""
+
+    __tablename__ = "flag"
+
+    id: Mapped[Key]
+    slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"))
+    comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparison.id"), index=True)
+    summary_id: Mapped[int | None] = mapped_column(ForeignKey("summary.id"))
+    showing_id: Mapped[UUID] = mapped_column(ForeignKey("showing.id"), index=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), index=True)
+    reason: Mapped[FlagReason]
+    comment: Mapped[str | None]
+    key: Mapped[UUID] = mapped_column(unique=True)
+    created_at: Mapped[Created]
+    reply: Mapped[str | None]
+    closed_by: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"))
+    closed_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        one_of("reason", FlagReason),
+        CheckConstraint("(closed_by is null) = (closed_at is null)", name="closed_by_somebody"),
+        Index("ix_flag_open", "id", postgresql_where=sql("closed_at is null")),
+    )
+
+
+class Verdict(Table):
+    """A researcher's own answer to a comparison and the reason for it: what gold and qualification are held to.
+
+    Labelers are shown it only after they answered: at once for qualification, otherwise once it is released.
+    """
+
+    __tablename__ = "verdict"
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
+    value: Mapped[int] = mapped_column(comment="1 to 9, in the comparison's own frame")
+    reason: Mapped[str]
+    author_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"))
+    created_at: Mapped[Created]
+    released_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        CheckConstraint("value between 1 and 9", name="value_on_the_scale"),
+        CheckConstraint("length(btrim(reason)) > 0", name="reason_not_empty"),
+    )
+
+
+class Guideline(Table):
+    """One version of what labelers are told, in Markdown. Append-only: a change is a new version."""
+
+    __tablename__ = "guideline"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    version: Mapped[int]
+    text: Mapped[str]
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"))
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "version", name="uq_guideline_version"),
+        CheckConstraint("version >= 1", name="version_from_one"),
+        CheckConstraint("length(btrim(text)) > 0", name="text_not_empty"),
+    )
+
+
+class Confirmation(Table):
+    """A labeler has read a version of the guidelines."""
+
+    __tablename__ = "confirmation"
+
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), primary_key=True)
+    guideline_id: Mapped[int] = mapped_column(ForeignKey("guideline.id"), primary_key=True)
+    created_at: Mapped[Created]
+
+
+class Qualification(Table):
+    """A decision on whether a labeler may begin: by the gate, or by an admin. The newest one counts. Append-only."""
+
+    __tablename__ = "qualification"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), index=True)
+    passed: Mapped[bool]
+    answers: Mapped[int] = mapped_column(comment="qualification pairs answered")
+    agreement: Mapped[float | None] = mapped_column(comment="share of them on the researchers' side, indifference out")
+    seconds: Mapped[float | None] = mapped_column(comment="median active seconds for each")
+    reason: Mapped[str]
+    decided_by: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"), comment="none: the gate")
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        CheckConstraint("agreement between 0 and 1", name="agreement_is_a_share"),
+        CheckConstraint("answers >= 0", name="answers_not_negative"),
     )

@@ -3,7 +3,7 @@
 Knows that only hashes of secrets are stored. Knows nothing of labeling or training.
 """
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.words import LabelerKind, LinkPurpose, Role
@@ -22,6 +22,9 @@ class Labeler(Table):
     kind: Mapped[LabelerKind] = mapped_column(server_default=LabelerKind.HUMAN)
     role: Mapped[Role] = mapped_column(server_default=Role.LABELER)
     password_hash: Mapped[str | None]
+    calibrates: Mapped[bool] = mapped_column(
+        server_default=false(), comment="a researcher's own judging account: its answers are what others are held to"
+    )
     created_at: Mapped[Created]
     deactivated_at: Mapped[Moment | None]
 
@@ -29,6 +32,7 @@ class Labeler(Table):
         one_of("kind", LabelerKind),
         one_of("role", Role),
         CheckConstraint("kind = 'human' or role = 'labeler'", name="simulated_is_labeler"),
+        CheckConstraint("not calibrates or (kind = 'human' and role = 'labeler')", name="calibrates_by_judging"),
         CheckConstraint("length(btrim(name)) between 1 and 120", name="name_length"),
         UniqueConstraint("name"),
         # People may write their name in any case; workers of imported comparisons are told apart by it.

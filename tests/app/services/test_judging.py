@@ -200,7 +200,7 @@ def test_texts_come_in_the_order_that_was_recorded(work: Work) -> None:
                 showing = session.get_one(Showing, lease.showing_id)
                 comparison = session.get_one(Comparison, make.slot_of(session, lease.showing_id).comparison_id)
                 document = session.get_one(Document, comparison.document_id)
-                assert (lease.first_shown, lease.second_shown) == _shown(session, comparison, swapped=showing.swapped)
+                assert lease.texts == _shown(session, comparison, swapped=showing.swapped)
                 assert (lease.title, lease.post, lease.community) == (document.title, document.post, document.community)
                 assert showing.page_version == make.PAGE
                 seen.add(showing.swapped)
@@ -396,11 +396,12 @@ def test_a_late_answer_fills_a_slot_of_the_comparison_that_is_still_open(work: W
         assert make.slot_states(session, pairs.comparisons[0]) == [DONE, DONE]
 
 
-def test_a_late_answer_fills_no_slot_that_is_kept_for_another_kind_of_labeler(work: Work) -> None:
+def test_a_late_answer_fills_no_slot_that_is_kept_for_somebody_else(work: Work) -> None:
     with work() as session:
         late, quick = make.labeler(session), make.labeler(session)
         pairs = make.pairs(session, opinions=2)
-        session.execute(update(Slot).where(Slot.number == 2).values(for_kind=LabelerKind.SIMULATED))
+        other = make.labeler(session)
+        session.execute(update(Slot).where(Slot.number == 2).values(for_labeler_id=other.id))
         [old] = make.hold(session, late)
         make.run_out(session)
         make.hold(session, quick)

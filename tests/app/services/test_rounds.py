@@ -22,7 +22,7 @@ from app.services.runs import Claim
 from app.store import answers, batches
 from app.store import rounds as store
 from app.store.session import Session, Sessions, unit_of_work
-from app.store.tables import Recipe, Round, Run, Slot
+from app.store.tables import Batch, Recipe, Round, Run
 from tests.conftest import Work
 from tests.support import factories as make
 
@@ -462,15 +462,14 @@ def test_a_changed_default_is_a_new_version(work: Work, monkeypatch: pytest.Monk
 def test_a_round_for_people_leaves_alone_what_simulated_labelers_answered(work: Work) -> None:
     with work() as session:
         mixed, untouched = make.pairs(session), make.pairs(session)
-        session.execute(update(Slot).values(for_kind=None))
+        session.execute(update(Batch).values(for_kind=None))
         robot = make.labeler(session, kind=LabelerKind.SIMULATED)
         make.say(session, robot, make.hold(session, robot)[0])
         _launch(session)
         assert batches.batches_of_round(session, _round(session).id) == [untouched.batch_id]
         assert mixed.batch_id != untouched.batch_id
         # From now on only people are asked, also where simulated labelers might have answered before.
-        kinds = session.scalars(select(Slot.for_kind).where(Slot.batch_id == untouched.batch_id)).all()
-        assert set(kinds) == {LabelerKind.HUMAN}
+        assert session.get_one(Batch, untouched.batch_id).for_kind == LabelerKind.HUMAN
 
 
 def test_what_was_judged_for_a_round_that_failed_is_not_judged_again(work: Work) -> None:
