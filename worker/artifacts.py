@@ -1,12 +1,14 @@
 """Where a run keeps its files: checkpoints by run and fencing token, prepared base models, exports, uploads.
 
 Knows paths under the artifact directory. A directory belongs to one claim of one run, so that a stale worker that
-wakes up writes beside the one that took over, never into it. Knows nothing of rows.
+wakes up writes beside the one that took over, never into it. The resume states of a claim go over to the next one.
+Knows nothing of rows.
 """
 
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -15,10 +17,10 @@ from pathlib import Path
 
 from app.domain.words import Stage
 from app.services.runs import Claim
+from worker.training import checkpoints
 
-
-class DiskFull(OSError):
-    """There is not enough room; the message says how much is missing and where."""
+STATES = "states"
+UNFINISHED = "-unfinished"
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,44 @@ class Artifacts:
     root: Path
 
     def of_run(self, claim: Claim) -> Path:
-        """An empty place for this claim's files; what an earlier holder of the same run left behind is removed."""
-        for stale in self.root.glob(f"runs/{claim.run_id}-*"):
-            if stale.name != f"{claim.run_id}-{claim.fence}":
-                shutil.rmtree(stale, ignore_errors=True)
-        place = self.root / "runs" / f"{claim.run_id}-{claim.fence}"
+        """A place for this claim's files, with the resume states of the holder before it and nothing else of earlier
+        holders.
+
+        What they left is removed, but not what a later holder has: the one who asks may be the stale one.
+        """
+        place = self._place(claim)
+        earlier = [path for path in self._places(claim.run_id) if _fence(path) < claim.fence]
+        held = next((path / STATES for path in reversed(earlier) if (path / STATES).is_dir()), None)
+        if held is not None and not (place / STATES).exists():
+            checkpoints.linked(held, place / STATES)
+        for path in earlier:
+            shutil.rmtree(path, ignore_errors=True)
         place.mkdir(parents=True, exist_ok=True)
         return place
 
+    def _place(self, claim: Claim) -> Path:
+        return self.root / "runs" / f"{claim.run_id}-{claim.fence}"
+
+    def _places(self, run_id: int) -> list[Path]:
+        """The places of all claims of a run, in their order."""
+        return sorted(self.root.glob(f"runs/{run_id}-*"), key=_fence)
+
     def forget(self, claim: Claim) -> None:
-        """Remove what a failed or cancelled claim wrote."""
-        shutil.rmtree(self.root / "runs" / f"{claim.run_id}-{claim.fence}", ignore_errors=True)
+        """Remove everything of a claim that another one has taken over."""
+        shutil.rmtree(self._place(claim), ignore_errors=True)
+
+    def forget_states(self, claim: Claim) -> None:
+        """Remove the resume states of a run that has succeeded."""
+        shutil.rmtree(self._place(claim) / STATES, ignore_errors=True)
+
+    def stop(self, claim: Claim) -> None:
+        """Remove what a failed or cancelled claim wrote, but for what one can go on from: states, unfinished models."""
+        place = self._place(claim)
+        for path in place.glob("*"):
+            if path.name != STATES and not path.name.endswith(UNFINISHED):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with suppress(OSError):  # not empty, or never made
+            place.rmdir()
 
     def forget_upload(self, claim: Claim) -> None:
         """Remove the file an import read, now that the import is over."""
@@ -63,13 +92,11 @@ class Artifacts:
 
     def need(self, number: int) -> None:
         """Raises DiskFull unless `number` bytes are free."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.root).free
-        if free < number:
-            raise DiskFull(
-                f"{number / 1e9:.1f} GB are needed under {self.root}, {free / 1e9:.1f} GB are free. "
-                "Nothing was written; make room and start the run again."
-            )
+        checkpoints.need_room(self.root, number)
+
+
+def _fence(place: Path) -> int:
+    return int(place.name.rpartition("-")[2])
 
 
 def size(directory: Path) -> int:

@@ -31,6 +31,8 @@ class RunSink:
         self._lock = threading.Lock()
         self._progress: tuple[int, int, str] | None = None
         self._points: list[tuple[str, int, float]] = []
+        self._conditions: dict[str, str] = {}
+        self._written: dict[str, str] = {}
         self._flushed = 0.0
         self._cancelled = self._stale = False
 
@@ -54,6 +56,12 @@ class RunSink:
         if self._cancelled:
             raise Cancelled("Somebody asked to stop.")
 
+    def note(self, name: str, value: str) -> None:
+        """Keep a condition that is in force; written within a second or at the next look."""
+        with self._lock:
+            self._conditions[name] = value
+        self._flush_when_due()
+
     def _flush_when_due(self) -> None:
         if time.monotonic() - self._flushed >= EVERY_SECONDS:
             self.flush()
@@ -63,18 +71,22 @@ class RunSink:
         with self._lock:
             self._flushed = time.monotonic()
             points, progress = list(self._points), self._progress
+            conditions = dict(self._conditions)
             try:
                 with unit_of_work(self._sessions, self._send) as session:
                     if runs.beat(session, self._claim, self._lease, progress):
                         self._cancelled = True
                     if points:
                         runs.measure(session, self._claim, points)
+                    if conditions != self._written:
+                        runs.note_conditions(session, self._claim, conditions)
             except StaleClaim:
                 self._stale = True
             except DatabaseUnreachable as trouble:
                 log.warning("database_away", run=self._claim.run_id, trouble=str(trouble))
             else:
                 del self._points[: len(points)]
+                self._written = conditions
 
     @contextmanager
     def alive(self) -> Iterator["RunSink"]:

@@ -26,6 +26,7 @@ from app.queue import celery_client, sender
 from app.services import rounds, runs
 from app.services.runs import Claim
 from app.settings import Settings
+from app.store import runs as store
 from app.store.session import DatabaseUnreachable, Send, Session, Sessions, connect, unit_of_work
 from worker.artifacts import code_revision
 from worker.training.metrics import Cancelled
@@ -38,6 +39,14 @@ MODULES = {
     Stage.REWARD: "reward",
     Stage.PPO: "ppo",
     Stage.EVALUATE: "evaluate",
+}
+# What to lower where a stage runs out of memory. A micro-batch changes memory only.
+SMALLER = {
+    Stage.SFT: "sft.micro_batch",
+    Stage.SAMPLE: "sampling.batch",
+    Stage.REWARD: "reward.micro_batch",
+    Stage.PPO: "ppo.micro_batch (sampling.batch, if it was writing)",
+    Stage.EVALUATE: "evaluation.batch",
 }
 END_TRIES = 30
 
@@ -96,23 +105,27 @@ def _carry_out(claim: Claim, settings: Settings, sessions: Sessions, send: Send,
     except StaleClaim:
         with unit_of_work(sessions, send) as session:
             done = runs.succeeded(session, claim)
-        if not done:
+        if done:
+            artifacts.forget_states(claim)
+        else:
             log.warning("claim_lost", run=claim.run_id, fence=claim.fence)
             artifacts.forget(claim)
-    except Cancelled as why:
-        artifacts.forget(claim)
+    except Cancelled as stop:
+        artifacts.stop(claim)
         artifacts.forget_upload(claim)
-        log.info("run_stopped", run=claim.run_id, why=str(why))
+        log.info("run_stopped", run=claim.run_id, why=str(stop))
+        left = None if stop.left is None else artifacts.relative(stop.left)
         with contextlib.suppress(StaleClaim):
-            _end(sessions, send, lambda session: rounds.cancelled(session, claim))
+            _end(sessions, send, lambda session: _cancelled(session, claim, left))
     except Exception as error:  # noqa: BLE001  whatever it was, a failed task leaves a failed run with words in it
-        artifacts.forget(claim)
-        problem, text = _in_words(error), "".join(traceback.format_exception(error))
+        artifacts.stop(claim)
+        problem, text = _in_words(error, claim.stage), "".join(traceback.format_exception(error))
         log.error("run_failed", run=claim.run_id, stage=claim.stage.value, problem=problem)
         with contextlib.suppress(StaleClaim):
             _end(sessions, send, lambda session: rounds.fail(session, claim, problem, text))
             artifacts.forget_upload(claim)
     else:
+        artifacts.forget_states(claim)
         artifacts.forget_upload(claim)
 
 
@@ -122,6 +135,13 @@ def _succeed(session: Session, claim: Claim, outcome: Any) -> None:
         raise Cancelled("Somebody asked to stop.")
     outcome.record(session)
     rounds.succeed(session, claim, outcome.words, outcome.result)
+
+
+def _cancelled(session: Session, claim: Claim, left: str | None) -> None:
+    run = rounds.hold_with_round(session, claim)
+    rounds.cancelled(session, claim)
+    if left is not None:
+        store.set_progress(session, run, run.done, f"Cancelled. The model as it was then is kept in {left}.")
 
 
 def _end(sessions: Sessions, send: Send, write: Callable[[Session], None]) -> None:
@@ -139,11 +159,10 @@ def _end(sessions: Sessions, send: Send, write: Callable[[Session], None]) -> No
 
 def _note_conditions(task: Any) -> None:
     """Fix the threads, and write down what is in force."""
-    conditions: dict[str, Any] = {
-        "code": code_revision(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
+    note = task.sink.note
+    note("code", code_revision())
+    note("python", platform.python_version())
+    note("machine", platform.machine())
     if QUEUE_OF[task.claim.stage] is Queue.GPU:
         import torch
         import transformers
@@ -152,22 +171,20 @@ def _note_conditions(task: Any) -> None:
 
         torch.set_num_threads(task.settings.threads or os.cpu_count() or 1)
         device = devices.best()
-        conditions |= {
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
-        }
-    with task.work() as session:
-        runs.note_conditions(session, task.claim, conditions)
+        note("torch", torch.__version__)
+        note("transformers", transformers.__version__)
+        note("device", torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu")
+        # Until training says otherwise: what it finds in force, it notes itself.
+        note("start", "from the beginning")
+    task.sink.flush()
+    task.sink.check()
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: Exception, stage: Stage) -> str:
     """What happened, what is safe, what to do."""
     from app.domain.prompts import PromptTooLong
-    from worker.artifacts import DiskFull
     from worker.stages.task import CannotRun
-    from worker.training.errors import CannotTrain
+    from worker.training.errors import CannotTrain, DiskFull
 
     if isinstance(error, Refusal):
         return f"{error.what} {error.what_to_do}".strip()
@@ -175,15 +192,23 @@ def _in_words(error: Exception) -> str:
         return str(error)
     if isinstance(error, CannotTrain | PromptTooLong):
         return f"{str(error)[:1].upper()}{str(error)[1:]}. What was judged and every earlier checkpoint is safe."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return (
-            "The worker ran out of memory. What was judged and every earlier checkpoint is safe. Lower micro_batch "
-            "(it changes memory only), or max_query_tokens, in the recipe and launch a round again: what was judged is "
-            "taken in."
+    if _for_want_of_memory(error):
+        what_to_do = (
+            f"Lower {SMALLER[stage]} or sampling.max_query_tokens in the recipe and launch a round again: what was "
+            "judged is taken in."
+            if stage in SMALLER
+            else "Give it more memory and ask again."
         )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The worker ran out of memory. What was judged and every earlier checkpoint is safe. {what_to_do}"
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in str(error):
         return "The disk is full. What was judged and every earlier checkpoint is safe. Make room and ask again."
     return (
         f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'}. What was judged and every earlier "
         "checkpoint is safe; nothing of this run counts. The traceback says where it happened."
     )
+
+
+def _for_want_of_memory(error: Exception) -> bool:
+    # torch.OutOfMemoryError on a GPU; a CPU's allocator raises a plain RuntimeError.
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "DefaultCPUAllocator" in str(error)

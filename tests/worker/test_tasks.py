@@ -12,39 +12,22 @@ from sqlalchemy import text
 
 from app import samples
 from app.domain.errors import StaleClaim
-from app.domain.words import LabelerKind, PolicyKind, Role, RunState, Stage
-from app.services import exports, imports, rounds, runs
+from app.domain.protocols import Protocol
+from app.domain.words import PolicyKind, RunState, Stage
+from app.services import exports, imports, protocols, rounds, runs
 from app.services.exports import Filters
 from app.services.people import Viewer
 from app.services.projects import the_project
 from app.services.runs import Claim
-from app.store import corpus, people
+from app.store import corpus
 from app.store.session import DatabaseUnreachable, Send, Session, Sessions, unit_of_work
 from app.store.tables import Run
 from tests.conftest import Work
-from tests.support.servers import Servers
 from worker import tasks
 from worker.progress import RunSink
 from worker.training.metrics import Cancelled
 
 LEASE = timedelta(seconds=60)
-
-
-@pytest.fixture
-def artifacts(monkeypatch: pytest.MonkeyPatch, database_url: str, servers: Servers, tmp_path: Path) -> Path:
-    """The environment of a worker over this test's database; gives the artifact directory."""
-    monkeypatch.setenv("HONE_DATABASE_URL", database_url)
-    monkeypatch.setenv("HONE_BROKER_URL", servers.empty_broker())
-    monkeypatch.setenv("HONE_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("HONE_BASE_MODEL", "tiny")
-    return tmp_path / "artifacts"
-
-
-@pytest.fixture
-def admin(work: Work) -> Viewer:
-    with work() as session:
-        row = people.add_labeler(session, "grace", Role.ADMIN, LabelerKind.HUMAN)
-        return Viewer(row.id, row.name, Role.ADMIN, LabelerKind.HUMAN)
 
 
 def _import_samples(work: Work) -> None:
@@ -134,6 +117,49 @@ def test_pairs_are_sampled_with_all_that_is_needed_to_write_them_again(
         assert len(digest) == 64
 
 
+def test_pairs_are_put_up_by_the_protocol_of_new_batches(artifacts: Path, work: Work, admin: Viewer) -> None:
+    _import_samples(work)
+    with work() as session:
+        tiny = next(row.id for row in rounds.recipes(session) if row.name == "tiny")
+        baseline = corpus.policies_by_name(session, the_project(session).id, ["sup1"])["sup1"]
+        told = Protocol(shared_share=0.5, calibration_share=0.25, sentinel_share=0.5, gold_share=0.1)
+        protocols.set_default(session, admin, told, baseline.id)
+        first = rounds.sample_pairs(session, admin, tiny, 4, with_simulated=False)
+    tasks.execute(first)
+    with work() as session:
+        run = runs.the_run(session, first)
+        assert run.result is not None and run.result["kinds"] == {"ordinary": 1, "shared": 2, "calibration": 1}
+        assert "Sentinel pairs missing: 2, because the fixed baseline has written about too few documents" in run.words
+        documents = session.scalars(text("select id from document where split = 'train' order by id limit 3")).all()
+        rows = [{"document_id": each, "policy_id": baseline.id, "text": f" About {each}."} for each in documents]
+        corpus.add_summaries(session, rows)
+        second = rounds.sample_pairs(session, admin, tiny, 4, with_simulated=False, notes_first=True)
+    tasks.execute(second)
+    with work() as session:
+        run = runs.the_run(session, second)
+        assert run.result is not None
+        assert run.result["kinds"] == {"ordinary": 1, "shared": 2, "sentinel": 2, "calibration": 1}
+        assert run.words.endswith(
+            " are up for judging. In the shared pool, for 3 labelers each: 2. For researchers, too: 1. "
+            "Sentinel pairs added: 2."
+        )
+        found = session.execute(
+            text(
+                "select b.protocol->>'notes_first', c.kind, count(*) from slot s join comparison c "
+                "on c.id = s.comparison_id join batch b on b.id = c.batch_id group by b.id, 1, 2 order by b.id, 1, 2"
+            )
+        ).all()
+    assert [tuple(row) for row in found] == [
+        ("false", "calibration", 1),
+        ("false", "ordinary", 1),
+        ("false", "shared", 6),
+        ("true", "calibration", 1),
+        ("true", "ordinary", 1),
+        ("true", "sentinel", 2),
+        ("true", "shared", 6),
+    ]
+
+
 def test_an_export_is_the_snapshot_that_was_asked_for(artifacts: Path, work: Work, admin: Viewer) -> None:
     record = {
         "info": {"id": "t3_1", "post": "It sleeps.", "title": "A cat", "subreddit": "cats"},
@@ -199,11 +225,14 @@ def test_a_sink_stops_its_stage_when_the_run_is_cancelled_or_taken_over(
     sink = RunSink(sessions, lambda job: None, claim, LEASE)
     sink.progress(1, 3, "one of three")
     sink.metric("sample/tokens_per_second", 0, 12.5)
+    sink.note("start", "from the beginning")
+    sink.note("precision", "bf16")
     sink.flush()
     sink.check()
     with work() as session:
         run = runs.the_run(session, run_id)
         assert (run.done, run.total, run.words) == (1, 3, "one of three")
+        assert run.conditions == {"start": "from the beginning", "precision": "bf16"}
         assert runs.points(session, [run_id]) == {run_id: {"sample/tokens_per_second": [(0, 12.5)]}}
     with work() as session:
         runs.cancel(session, admin, run_id)

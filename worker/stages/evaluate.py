@@ -50,6 +50,7 @@ def run(task: Task) -> Outcome:
         precision=recipe.precision,
         seed=task.seed,
         template=task.template,
+        state_dir=task.states,
     )
     greedy = recipe.sampling.to_dict() | {
         "temperature": recipe.evaluation.temperature,

@@ -30,4 +30,6 @@ def run(task: Task) -> Outcome:
                 task.sink.progress(source.tell(), size, report.sentence(form.noun))
         except Invalid as refusal:
             raise CannotRun(f"{refusal.what} {refusal.what_to_do} So far: {report.sentence(form.noun)}") from refusal
+    with task.work() as session:
+        imports.finish(session)
     return Outcome(report.sentence(form.noun), report.to_dict())

@@ -38,6 +38,7 @@ def run(task: Task) -> Outcome:
         sink=task.sink,
         start_dir=task.artifacts.path(parent.path),
         template=task.template,
+        state_dir=task.states,
     )
     written = {
         CheckpointKind.POLICY: (done.policy_dir, checkpoints.digest_directory(done.policy_dir), parent.id),

@@ -12,7 +12,7 @@ from random import Random
 from app.domain.pairing import REFERENCE, Candidate, Planned, plan
 from app.domain.recipes import PairingRecipe, Recipe
 from app.domain.words import LabelerKind, Split
-from app.services import lineage
+from app.services import lineage, protocols
 from app.services.rounds import FOR_QUEUE, FOR_ROUND
 from app.store import batches, corpus
 from app.store.corpus import DocumentWithReference
@@ -32,6 +32,7 @@ class _Asked:
     pairing: PairingRecipe
     there: dict[Split, int]
     with_simulated: bool
+    notes_first: bool | None
     batch_round: int | None
     batch_name: str
 
@@ -43,16 +44,17 @@ def _asked(task: Task) -> _Asked:
             recipe = lineage.recipe_of(session, payload["recipe_id"])
         values = recipe.pairing.to_dict() | {"pairs": payload["pairs"]}
         pairing = PairingRecipe.from_dict(values)
-        return _Asked(recipe, pairing, {}, payload["with_simulated"], None, f"pairs of run {task.claim.run_id}")
+        name, notes_first = f"pairs of run {task.claim.run_id}", payload.get("notes_first")
+        return _Asked(recipe, pairing, {}, payload["with_simulated"], notes_first, None, name)
     facts = task.round
     if payload["for"] == FOR_ROUND:
         with task.work() as session:
             there = batches.count_comparisons(session, facts.id)
         name = f"round {facts.number}"
-        return _Asked(facts.recipe, facts.recipe.pairing, there, facts.with_simulated, facts.id, name)
+        return _Asked(facts.recipe, facts.recipe.pairing, there, facts.with_simulated, None, facts.id, name)
     # The next round adopts these.
     name = f"after round {facts.number}"
-    return _Asked(facts.recipe, facts.recipe.pairing, {}, facts.with_simulated, None, name)
+    return _Asked(facts.recipe, facts.recipe.pairing, {}, facts.with_simulated, None, None, name)
 
 
 @dataclass
@@ -101,6 +103,8 @@ def run(task: Task) -> Outcome:
         _write(task, asked.recipe, directory, pairs, seed, attempt)
     ready = [pair for pair in pairs if not pair.missing]
     left_out = len(pairs) - len(ready)
+    with task.work() as session:
+        order = protocols.order(session, len(ready), Random(f"{seed} kinds"), notes_first=asked.notes_first)
 
     def record(session: Session) -> None:
         by = writer or base_model.writer(session, task, directory)
@@ -125,17 +129,9 @@ def run(task: Task) -> Outcome:
                 for each in pair.samples
             ],
         )
-        batch = batches.add_batch(
+        protocols.put_up(
             session,
-            task.claim.project_id,
             asked.batch_name,
-            opinions=asked.pairing.opinions,
-            for_kind=None if asked.with_simulated else LabelerKind.HUMAN,
-            round_id=asked.batch_round,
-        )
-        batches.add_comparisons(
-            session,
-            batch.id,
             [
                 {
                     "document_id": pair.planned.document_id,
@@ -146,13 +142,18 @@ def run(task: Task) -> Outcome:
                 for pair in ready
                 for sides in [_sides(pair, ids, by.policy.id)]
             ],
+            order,
+            opinions=asked.pairing.opinions,
+            for_kind=None if asked.with_simulated else LabelerKind.HUMAN,
+            round_id=asked.batch_round,
         )
 
     name = "the base model" if writer is None else writer.policy.name
-    words = f"{len(ready)} pairs by {name} are up for judging."
+    words = [f"{len(ready)} pairs by {name} are up for judging.", *order.words]
     if left_out:
-        words += f" {left_out} were left out, because the policy wrote nothing or the same twice."
-    return Outcome(words, {"pairs": len(ready), "left_out": left_out, "policy": name}, record)
+        words.append(f"{left_out} were left out, because the policy wrote nothing or the same twice.")
+    result = {"pairs": len(ready), "left_out": left_out, "policy": name, "kinds": order.counts()}
+    return Outcome(" ".join(words), result, record)
 
 
 def _write(task: Task, recipe: Recipe, directory: Path, pairs: list[_Pair], seed: int, attempt: int) -> None:
@@ -168,6 +169,7 @@ def _write(task: Task, recipe: Recipe, directory: Path, pairs: list[_Pair], seed
         task.sink,
         template=task.template,
         precision=recipe.precision,
+        state_dir=task.states / f"try-{attempt}",
     )
     for pair, sample in zip(wanted, written, strict=True):
         pair.take(sample)

@@ -53,6 +53,7 @@ def run(task: Task) -> Outcome:
         out_dir=task.directory / "policy",
         sink=task.sink,
         template=task.template,
+        state_dir=task.states,
     )
     digest = checkpoints.digest_directory(done.directory)
 

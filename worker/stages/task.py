@@ -17,7 +17,7 @@ from app.services.lineage import RoundFacts
 from app.services.runs import Claim
 from app.settings import Settings
 from app.store.session import Send, Session, Sessions, unit_of_work
-from worker.artifacts import Artifacts
+from worker.artifacts import STATES, Artifacts
 from worker.training.metrics import Sink
 
 
@@ -76,6 +76,11 @@ class Task:
     def directory(self) -> Path:
         """This claim's own place for files."""
         return self.artifacts.of_run(self.claim)
+
+    @property
+    def states(self) -> Path:
+        """Where this run keeps its resume states: they go over to the claim that takes it up after a kill."""
+        return self.directory / STATES
 
     @property
     def seed(self) -> int:

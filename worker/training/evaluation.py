@@ -4,6 +4,7 @@ Knows policy, SFT policy, reward model and references. Decides nothing: it gives
 so that whoever reads them can count with the n and the interval they deserve.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import EvaluationRecipe, Precision, SamplingRecipe
-from worker.training import devices, generation, logprobs, metrics, models, overlap, reward, seeding, tokens
+from worker.training import devices, generation, logprobs, metrics, models, overlap, resuming, reward, seeding, tokens
 from worker.training.accuracy import ScoredPair
 from worker.training.batches import Batch, collate, length_sorted
 from worker.training.examples import Demonstration, Pair
@@ -80,12 +81,15 @@ def evaluate(
     precision: Precision,
     seed: int,
     template: PromptTemplate = TLDR,
+    state_dir: Path | None = None,
 ) -> EvaluationResult:
     """Summarizes the first `recipe.documents` documents and measures each summary.
 
     `sampling` gives the limits, and its temperature is the one the KL is measured at (1 where it is 0), so that it is
     comparable with PPO's. Along greedy summaries the KL is that of the greedy path, not an estimate of the mean over
-    samples. Raises ValueError without documents, and what `sft.train` raises.
+    samples. With a `state_dir` it goes on after a kill: batches that were written are not written twice, nor are
+    divergences measured twice; scoring is done anew. Raises ValueError without documents, and what `generation.sample`
+    raises.
     """
     chosen = demonstrations[: recipe.documents]
     if not chosen:
@@ -97,12 +101,26 @@ def evaluate(
     prompts = [codec.prompt(each.query, template, sampling.max_query_tokens) for each in chosen]
     decoding = replace(sampling, temperature=recipe.temperature, top_p=1.0, batch=recipe.batch)
     seeds = [seeding.derive(seed, "evaluation", index) for index in range(len(chosen))]
-    written: dict[int, Sample] = {}
-    for group in generation.write(policy, codec, prompts, decoding, seeds, precision, sink):
+    about = {
+        "recipe": [recipe.to_dict(), sampling.to_dict(), precision, template.text],
+        "data": list(chosen),
+        "seed": seed,
+        "policy": policy_dir,
+        "SFT model": sft_dir,
+    }
+    states = resuming.States(state_dir, about, sink)
+    devices.note(policy, sink)
+    state = states.newest()
+    written = {} if state is None else generation.read(state.tensors(devices.CPU), codec, prompts, seeds)
+    kept = functools.partial(generation.kept, written)
+    for group in generation.write(policy, codec, prompts, decoding, seeds, precision, sink, written):
         written |= group
-        sink.progress(len(written), 2 * len(chosen), f"wrote {len(written)} of {len(chosen)} summaries")
+        words = f"{len(written)} of {len(chosen)} summaries"
+        sink.progress(len(written), 2 * len(chosen), f"wrote {words}")
+        states.reached(len(written), words, {"divergences": None}, tensors=kept)
     samples = [written[index] for index in range(len(chosen))]
-    divergences = _divergences(
+    measured = None if state is None else state.facts["divergences"]
+    divergences = measured or _divergences(
         policy,
         models.load_policy(sft_dir, device),
         codec,
@@ -114,6 +132,8 @@ def evaluate(
         sink,
     )
     del policy
+    words = f"{len(chosen)} of {len(chosen)} summaries, all compared with the SFT policy"
+    states.reached(len(chosen) + 1, words, {"divergences": divergences}, tensors=kept)
     sink.progress(3 * len(chosen) // 2, 2 * len(chosen), "compared with the SFT policy")
     scorer = reward.load(reward_dir, precision, device)
     asked = [scorer.prompt(each.query) for each in chosen]

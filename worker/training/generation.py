@@ -17,8 +17,9 @@ An end token does not stop a summary; what follows the first one is cut off afte
 when every summary of the batch has one, which no result can show.
 """
 
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ from torch import Tensor
 
 from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import Precision, SamplingRecipe
-from worker.training import devices, metrics, models, seeding, tokens
-from worker.training.batches import length_sorted, positions
+from worker.training import devices, logprobs, metrics, models, resuming, seeding, tokens
+from worker.training.batches import SHARED_AT_MOST, filled, positions, shared
 from worker.training.examples import Query
 from worker.training.logprobs import TEMPERATURE_GUARD
 from worker.training.tokens import Prompt, QueryTokens, RawTokens, SummaryTokens
@@ -59,25 +60,60 @@ def sample(
     *,
     template: PromptTemplate = TLDR,
     precision: Precision = "fp32",
+    state_dir: Path | None = None,
 ) -> list[Sample]:
     """One summary per query and seed, in the order given; repeat a query to get several of it.
 
-    Raises ValueError when queries and seeds differ in number, PromptTooLong, ModelTooShort, or the sink's Cancelled.
+    With a `state_dir`, a call that was killed goes on there when it is made again: batches that were written are not
+    written twice. Raises ValueError when queries and seeds differ in number, PromptTooLong, ModelTooShort, DiskFull,
+    or the sink's Cancelled.
     """
     if len(queries) != len(seeds):
         raise ValueError(f"{len(queries)} queries and {len(seeds)} seeds: allowed is one seed per query")
     codec = tokens.load(model_dir)
     model = models.load_policy(model_dir, devices.best())
     prompts = [codec.prompt(query, template, recipe.max_query_tokens) for query in queries]
-    made: dict[int, Sample] = {}
+    about = {
+        "recipe": [recipe.to_dict(), precision],
+        "data": [prompt.tokens for prompt in prompts],
+        "seed": list(seeds),
+        "policy": model_dir,
+    }
+    states = resuming.States(state_dir, about, sink)
+    devices.note(model, sink)
+    state = states.newest()
+    made = {} if state is None else read(state.tensors(devices.CPU), codec, prompts, seeds)
+    tokens_before = sum(each.token_count for each in made.values())
     started = time.perf_counter()
-    for group in write(model, codec, prompts, recipe, seeds, precision, sink):
+    for group in write(model, codec, prompts, recipe, seeds, precision, sink, made):
         made |= group
-        sink.progress(len(made), len(prompts), f"wrote {len(made)} of {len(prompts)} summaries")
-    if made:
-        written = sum(each.token_count for each in made.values())
+        words = f"{len(made)} of {len(prompts)} summaries"
+        sink.progress(len(made), len(prompts), f"wrote {words}")
+        states.reached(len(made), words, {}, tensors=functools.partial(kept, made))
+    written = sum(each.token_count for each in made.values()) - tokens_before
+    if written:
         sink.metric(metrics.SAMPLE_TOKENS_PER_SECOND, 0, written / (time.perf_counter() - started))
     return [made[index] for index in range(len(prompts))]
+
+
+def kept(samples: Mapping[int, Sample]) -> dict[str, Tensor]:
+    """Samples by the index of their prompt, as tensors: `indices` (N,), `lengths` (N,), all tokens in a row; int64."""
+    return {
+        "indices": torch.tensor([*samples]),
+        "lengths": torch.tensor([len(each.tokens) for each in samples.values()]),
+        "ids": torch.tensor([token for each in samples.values() for token in each.tokens]),
+    }
+
+
+def read(
+    tensors: Mapping[str, Tensor], codec: tokens.Codec, prompts: Sequence[Prompt], seeds: Sequence[int]
+) -> dict[int, Sample]:
+    """The samples that `kept` took apart."""
+    rows = torch.split(tensors["ids"], tensors["lengths"].tolist())
+    return {
+        index: _sample(codec, prompts[index], SummaryTokens(tuple(row.tolist())), seeds[index])
+        for index, row in zip(tensors["indices"].tolist(), rows, strict=True)
+    }
 
 
 def write(
@@ -88,16 +124,28 @@ def write(
     seeds: Sequence[int],
     precision: Precision,
     sink: metrics.Sink,
+    made: Mapping[int, Sample] | None = None,
 ) -> Iterator[dict[int, Sample]]:
-    """Summaries by the index of their prompt, in batches of like length as they are written."""
-    lengths = [len(prompt.tokens) for prompt in prompts]
-    models.check_length(model, max(lengths, default=0) + recipe.max_summary_tokens)
-    for group in length_sorted(lengths, recipe.batch):
-        chosen = [prompts[index].tokens for index in group]
-        raw = continue_prompts(model, chosen, [seeds[index] for index in group], codec, recipe, precision, sink)
+    """Summaries by the index of their prompt, in batches of like length as they are written.
+
+    Summaries of one prompt share one reading of it, where the model can. A batch whose summaries are all `made`
+    already is left out; the others have the same company as without it.
+    """
+    asked = [prompt.tokens for prompt in prompts]
+    steps = recipe.max_summary_tokens
+    models.check_length(model, max(map(len, asked), default=0) + steps)
+    reach = logprobs.reach(model) if len({*asked}) < len(asked) else 0
+    rows = shared(asked, [len(each) + SHARED_AT_MOST * steps <= reach for each in asked], recipe.batch)
+    rows.sort(key=lambda row: (-len(row), -len(asked[row[0]])))
+    for group in filled(rows, recipe.batch):
+        indices = [index for row in group for index in row]
+        if made is not None and all(index in made for index in indices):
+            continue
+        chosen = [asked[row[0]] for row in group], [[seeds[index] for index in row] for row in group]
+        raw = continue_prompts(model, *chosen, codec, recipe, precision, sink)
         yield {
             index: _sample(codec, prompts[index], codec.cut(each), seeds[index])
-            for index, each in zip(group, raw, strict=True)
+            for index, each in zip(indices, raw, strict=True)
         }
 
 
@@ -109,25 +157,28 @@ def _sample(codec: tokens.Codec, prompt: Prompt, summary: SummaryTokens, seed: i
 def continue_prompts(
     model: Any,
     prompts: Sequence[QueryTokens],
-    seeds: Sequence[int],
+    seeds: Sequence[Sequence[int]],
     codec: tokens.Codec,
     recipe: SamplingRecipe,
     precision: Precision,
     sink: metrics.Sink,
 ) -> list[RawTokens]:
-    """The next tokens of each prompt, one batch: `max_summary_tokens` of them, fewer only once all rows have ended.
+    """The next tokens of each prompt, once for each of its seeds, one batch: `max_summary_tokens` of them, fewer only
+    once all have ended. In the order of the seeds.
 
-    The prompts are read once; each further step reads one token per row against the cache.
+    A prompt is read once, whatever the number K of its seeds. Each further step reads K tokens per row against the
+    cache, one of each summary: they stand side by side at one position, and each sees the prompt and its own kind.
     """
-    device = model.device
-    left = max(map(len, prompts))
+    device, steps = model.device, recipe.max_summary_tokens
+    left, across = max(map(len, prompts)), max(map(len, seeds))
     feed = torch.tensor([[codec.pad] * (left - len(each)) + list(each) for each in prompts], device=device)
-    attention = torch.tensor([[0] * (left - len(each)) + [1] * len(each) for each in prompts], device=device)
-    places = positions(attention)
-    steps = recipe.max_summary_tokens
-    numbers = torch.stack([torch.rand(steps, generator=seeding.generator(seed), dtype=torch.float64) for seed in seeds])
-    numbers = numbers.to(device)
-    ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
+    real = torch.tensor([[0] * (left - len(each)) + [1] * len(each) for each in prompts], device=device)
+    places, kept = positions(real), 1
+    wanted = torch.tensor([[column < len(each) for column in range(across)] for each in seeds], device=device)
+    numbers = torch.zeros(len(prompts), across, steps, dtype=torch.float64, device=device)
+    drawn = [torch.rand(steps, generator=seeding.generator(seed), dtype=torch.float64) for row in seeds for seed in row]
+    numbers[wanted] = torch.stack(drawn).to(device)
+    ended = ~wanted
     cache = None
     chosen: list[Tensor] = []
     with devices.autocast(device, precision):
@@ -135,22 +186,34 @@ def continue_prompts(
             sink.check()
             out = model(
                 input_ids=feed,
-                attention_mask=attention,
+                attention_mask=real if step == 0 else _sight(real, across, step),
                 position_ids=places,
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=kept,
             )
-            cache = out.past_key_values
-            token = choose(out.logits[:, -1], numbers[:, step], recipe.temperature, recipe.top_p)
-            chosen.append(token)
-            ended |= token == codec.eos
+            cache, kept = out.past_key_values, across
+            logits = out.logits.expand(-1, across, -1).flatten(0, 1)
+            feed = choose(logits, numbers[:, :, step].flatten(), recipe.temperature, recipe.top_p).view(-1, across)
+            chosen.append(feed)
+            ended |= feed == codec.eos
             if bool(ended.all()):
                 break
-            feed = token.unsqueeze(1)
-            attention = torch.cat([attention, attention.new_ones(len(prompts), 1)], 1)
-            places = places[:, -1:] + 1
-    return [RawTokens(tuple(row)) for row in torch.stack(chosen, 1).tolist()]
+            places = places[:, -1:].expand(-1, across) + 1
+    return [RawTokens(tuple(row)) for row in torch.stack(chosen, -1)[wanted].tolist()]
+
+
+def _sight(real: Tensor, across: int, steps: int) -> Tensor:
+    """What the next tokens see of a cache with a prompt and `steps` tokens of each of its K summaries, they included.
+
+    `real`: (R, Q), 1 on real prompt tokens. Gives (R, Q + steps) int64 for one summary each, else (R, 1, K, Q + K *
+    steps) bool: the prompt, and every K-th token after it.
+    """
+    if across == 1:
+        return torch.cat([real, real.new_ones(len(real), steps)], 1)
+    own = torch.eye(across, dtype=torch.bool, device=real.device).repeat(1, steps)
+    prompt = real.bool()[:, None, None].expand(-1, -1, across, -1)
+    return torch.cat([prompt, own.expand(len(real), 1, -1, -1)], -1)
 
 
 def choose(logits: Tensor, numbers: Tensor, temperature: float, top_p: float) -> Tensor:

@@ -4,6 +4,7 @@ Knows nothing of who listens. `check` is called at least once per micro-batch, s
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 SFT_LOSS = "sft/loss"
@@ -84,7 +85,9 @@ DOCS: dict[str, str] = {
 
 
 class Cancelled(Exception):
-    """The run was cancelled, or another worker has taken it over. Nothing more may be written for it."""
+    """Somebody asked to stop. `left` is the model as it was then, where a training left one behind."""
+
+    left: Path | None = None
 
 
 class Sink(Protocol):
@@ -99,6 +102,12 @@ class Sink(Protocol):
     def check(self) -> None:
         """Raises Cancelled when the work should stop."""
 
+    def note(self, name: str, value: str) -> None:
+        """A condition that is in force, as read off what runs: what was asked for stands in the recipe."""
+
+    def flush(self) -> None:
+        """What was told so far is written down now: a resume state is about to count it as told."""
+
 
 class NullSink:
     """Hears everything, keeps nothing, never cancels."""
@@ -112,6 +121,12 @@ class NullSink:
     def check(self) -> None:
         """Never cancels."""
 
+    def note(self, name: str, value: str) -> None:
+        """Forgets it."""
+
+    def flush(self) -> None:
+        """Has nothing to write."""
+
 
 @dataclass
 class ListSink:
@@ -121,6 +136,7 @@ class ListSink:
     checks: int = 0
     points: list[tuple[str, int, float]] = field(default_factory=list)
     steps: list[tuple[int, int, str]] = field(default_factory=list)
+    conditions: dict[str, str] = field(default_factory=dict)
 
     def metric(self, name: str, step: int, value: float) -> None:
         """Keeps the point."""
@@ -135,6 +151,13 @@ class ListSink:
         self.checks += 1
         if self.cancel_at is not None and self.checks >= self.cancel_at:
             raise Cancelled(f"cancelled at check {self.checks}")
+
+    def note(self, name: str, value: str) -> None:
+        """Keeps the newest value."""
+        self.conditions[name] = value
+
+    def flush(self) -> None:
+        """Keeps everything anyway."""
 
     def series(self, name: str) -> list[float]:
         """The values of one metric in the order they came."""

@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from worker.training import checkpoints, seeding, tokens
+from worker.training import checkpoints, seeding, sharing, tokens
 from worker.training.batches import Batch
 from worker.training.errors import CannotTrain
 from worker.training.quiet import quiet
@@ -168,36 +168,38 @@ def _keep_fp32(layer: nn.Module, device_type: str) -> None:
 class ScalarModel:
     """A transformer that gives one number per position, less a constant: a reward model, or a value network.
 
-    `stock` is the model as transformers loads it; its own output is the raw score.
+    `stock` is the model as transformers loads it; its own output is the raw score. `reach` is the longest sequence
+    that may share its document with others (sharing.reach).
     """
 
     def __init__(self, stock: Any) -> None:
         self.stock = stock
         self.offset = float(getattr(stock.config, "reward_offset", 0.0))
+        self.reach = sharing.reach(lambda batch: self._read(batch, batch.columns), stock.config, stock.device)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """All weights, head included."""
         yield from self.stock.parameters()
 
-    def _read(self, batch: Batch) -> Tensor:
-        """(B, S+1) float32: the last prompt position, then every summary position; meaningless on padding."""
+    def _read(self, batch: Batch, columns: Tensor) -> Tensor:
+        """(N, C) columns of the batch -> (N, C) float32."""
         states = self.stock.base_model(
             input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
         ).last_hidden_state
         with torch.autocast(states.device.type, enabled=False):
-            read: Tensor = self.stock.score(states[:, -batch.width - 1 :].float()).squeeze(-1)
+            read: Tensor = self.stock.score(batch.take(states, columns).float()).squeeze(-1)
         return read - self.offset
 
     def values(self, batch: Batch) -> Tensor:
-        """(B, S) float32: the value before each summary token is written; 0 on padding."""
-        return torch.where(batch.summary_mask, self._read(batch)[:, :-1], 0.0)
+        """(N, S) float32: the value before each summary token is written; 0 on padding."""
+        return torch.where(batch.summary_mask, self._read(batch, batch.columns[:, :-1]), 0.0)
 
     def scores(self, batch: Batch) -> Tensor:
-        """(B,) float32: the score at each summary's last real token, which is its end token if it has one.
+        """(N,) float32: the score at each summary's last real token, which is its end token if it has one.
 
         Found by the summary's length, never by comparing ids with the padding.
         """
-        return self._read(batch).gather(1, batch.lengths.unsqueeze(1)).squeeze(1)
+        return self._read(batch, batch.columns[:, -1:]).squeeze(1)
 
     def set_offset(self, offset: float) -> None:
         """Changes the constant that is subtracted; it is saved with the config."""

@@ -8,9 +8,10 @@ loss of a step is a mean over all real tokens of its minibatch, so that micro-ba
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -27,13 +28,15 @@ from worker.training import (
     models,
     optimization,
     ppo_loss,
+    resuming,
     rollouts,
     seeding,
     tokens,
 )
-from worker.training.batches import length_sorted
+from worker.training.batches import Batch
 from worker.training.examples import Query
 from worker.training.generation import Sample
+from worker.training.memory import MicroBatch
 from worker.training.rollouts import Models, Rollout
 from worker.training.tokens import Prompt
 
@@ -73,13 +76,15 @@ def train(
     sink: metrics.Sink,
     start_dir: Path | None = None,
     template: PromptTemplate = TLDR,
+    state_dir: Path | None = None,
 ) -> PpoResult:
     """Trains on `recipe.episodes` summaries and writes `out_dir`/policy and `out_dir`/value.
 
     The queries are gone through in a new order as often as needed. `sampling` gives the limits and the batch to write
     in; its temperature and top_p are not used, PPO has its own. The KL is measured from `sft_dir` even where the
-    policy starts from `start_dir`. Raises ValueError without queries or when the reward model has another vocabulary,
-    and what `sft.train` raises.
+    policy starts from `start_dir`. With a `state_dir` it goes on after a kill, and leaves its models when it is
+    cancelled, as `sft.train` does; a kill costs the pass over the rollout in hand, or the writing of its summaries.
+    Raises ValueError without queries or when the reward model has another vocabulary, and what `sft.train` raises.
     """
     if not queries:
         raise ValueError("there is no document to write summaries of")
@@ -98,22 +103,110 @@ def train(
     parameters = [*trained.policy.parameters(), *trained.value.parameters()]
     optimizer = optimization.adam(parameters, recipe.learning_rate, recipe.adam_eps)
     loop = Loop(trained, optimizer, codec, recipe, decoding, precision, seed, sink)
-    stream = endless(prompts, seed)
-    history = []
-    for index in range(recipe.rollouts):
-        started = time.perf_counter()
-        rate = recipe.learning_rate * optimization.share("linear", index, recipe.rollouts)
-        optimization.set_learning_rate(optimizer, rate)
-        rollout = loop.roll_out(index, [next(stream) for _ in range(recipe.batch)])
-        history.append(_described(rollout, recipe, index, sink))
-        loop.learn(index, rollout)
-        sink.metric(metrics.PPO_LEARNING_RATE, index, rate)
-        sink.metric(metrics.PPO_EPISODES_PER_SECOND, index, recipe.batch / (time.perf_counter() - started))
-    sink.check()
-    policy_dir = checkpoints.save(trained.policy, codec.tokenizer, out_dir / "policy")
-    value_dir = checkpoints.save(trained.value.stock, codec.tokenizer, out_dir / "value")
-    steps = recipe.rollouts * recipe.epochs * recipe.minibatches
-    return PpoResult(policy_dir, value_dir, recipe.episodes, steps, tuple(history))
+    learning = resuming.Learning.of(optimizer, policy=trained.policy, value=trained.value.stock)
+    about = {
+        "recipe": [recipe.to_dict(), sampling.to_dict(), precision],
+        "data": [prompt.tokens for prompt in prompts],
+        "seed": seed,
+        "SFT model": sft_dir,
+        "reward model": reward_dir,
+        "first policy": start_dir or sft_dir,
+    }
+    states = resuming.States(state_dir, about, sink, out_dir)
+    states.need_room(learning)
+    devices.note(trained.policy, sink)
+
+    def save(place: Path) -> tuple[Path, Path]:
+        policy_dir = checkpoints.save(trained.policy, codec.tokenizer, place / "policy")
+        return policy_dir, checkpoints.save(trained.value.stock, codec.tokenizer, place / "value")
+
+    with states.leaving(save):
+        standing = Standing()
+        if (state := states.newest()) is not None:
+            state.load(learning)
+            loop.micro.shrink(state.facts["micro_batch"])
+            standing = Standing.of(state, device)
+
+        def reached(*, learned: bool = True) -> None:
+            step = standing.index * recipe.steps + standing.steps
+            words = f"step {step} of {recipe.rollouts * recipe.steps}"
+            states.reached(
+                standing.index * (1 + recipe.steps) + standing.steps + (standing.rollout is not None),
+                words if standing.rollout is None else f"{words}, rollout {standing.index + 1} in hand",
+                standing.facts() | {"micro_batch": loop.micro.size},
+                learning=learning,
+                tensors=standing.tensors,
+                learned=learned,
+                due=standing.steps % (recipe.minibatches * recipe.save_every) == 0,
+            )
+
+        taken = standing.index + (standing.rollout is not None)
+        stream = itertools.islice(endless(prompts, seed), taken * recipe.queries, None)
+        while standing.index < recipe.rollouts:
+            index, rollout = standing.index, standing.rollout
+            rate = recipe.learning_rate * optimization.share("linear", index, recipe.rollouts)
+            optimization.set_learning_rate(optimizer, rate)
+            if rollout is None:
+                asked = [next(stream) for _ in range(recipe.queries)]
+                rollout = loop.roll_out(index, [prompt for prompt in asked for _ in range(recipe.samples_per_query)])
+                standing.rollout = rollout
+                reached(learned=False)
+            described = _described(rollout, recipe, index, sink)
+            loop.learn(rollout, standing, reached)
+            sink.metric(metrics.PPO_LEARNING_RATE, index, rate)
+            sink.metric(metrics.PPO_EPISODES_PER_SECOND, index, recipe.batch / standing.seconds)
+            standing = Standing([*standing.history, described])
+            reached()
+        sink.check()
+    policy_dir, value_dir = save(out_dir)
+    steps = recipe.rollouts * recipe.steps
+    return PpoResult(policy_dir, value_dir, recipe.episodes, steps, tuple(standing.history))
+
+
+@dataclass
+class Standing:
+    """Where PPO stands: the rollouts it has finished, and the one in hand once it is written.
+
+    Of that one: the optimizer steps done on it, sums over tokens by metric name, and when it was begun, on a clock that
+    stood still while nobody worked on it.
+    """
+
+    history: list[RolloutSummary] = field(default_factory=list)
+    rollout: Rollout | None = None
+    steps: int = 0
+    sums: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    begun: float = field(default_factory=time.perf_counter)
+
+    @property
+    def index(self) -> int:
+        """The rollout in hand, or to be written next, counted from 0."""
+        return len(self.history)
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the rollout in hand."""
+        return time.perf_counter() - self.begun
+
+    def facts(self) -> dict[str, Any]:
+        """The numbers of it, as JSON."""
+        history = [asdict(each) for each in self.history]
+        return {"history": history, "steps": self.steps, "sums": dict(self.sums), "seconds": self.seconds}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The rollout in hand, if it is written."""
+        return {} if self.rollout is None else self.rollout.to_tensors()
+
+    @classmethod
+    def of(cls, state: resuming.State, device: torch.device) -> Self:
+        """What `facts` and `tensors` told."""
+        told, tensors = state.facts, state.tensors(device)
+        return cls(
+            [RolloutSummary(**each) for each in told["history"]],
+            Rollout.from_tensors(tensors) if tensors else None,
+            told["steps"],
+            defaultdict(float, told["sums"]),
+            time.perf_counter() - told["seconds"],
+        )
 
 
 def endless(prompts: Sequence[Prompt], seed: int) -> Iterator[Prompt]:
@@ -134,7 +227,7 @@ def targets(rollout: Rollout, recipe: PpoRecipe) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Loop:
-    """What stays the same from rollout to rollout; the weights inside `trained` and `optimizer` change."""
+    """What stays the same from rollout to rollout; what `trained`, `optimizer` and `micro` hold changes."""
 
     trained: Models
     optimizer: torch.optim.Optimizer
@@ -144,6 +237,10 @@ class Loop:
     precision: Precision
     seed: int
     sink: metrics.Sink
+    micro: MicroBatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "micro", MicroBatch(self.recipe.micro_batch, self.sink))
 
     def _tell(self, index: int, part: int, what: str) -> None:
         parts, rounds = 2 + self.recipe.epochs, self.recipe.rollouts
@@ -164,19 +261,28 @@ class Loop:
         self._tell(index, 2, "scored")
         return rollout
 
-    def learn(self, index: int, rollout: Rollout) -> None:
-        """All epochs over one rollout, each in a new order of minibatches."""
-        recipe = self.recipe
+    def learn(self, rollout: Rollout, standing: Standing, reached: Callable[[], None]) -> None:
+        """The steps over one rollout that are left, each epoch in a new order; calls `reached` between them.
+
+        The summaries of one document stay together: they share its reading in every step.
+        """
+        recipe, index = self.recipe, standing.index
+        each = recipe.samples_per_query
         gains, returns = targets(rollout, recipe)
         self.sink.metric(metrics.PPO_EXPLAINED_VARIANCE, index, _explained(rollout, returns))
-        totals: defaultdict[str, float] = defaultdict(float)
-        for epoch in range(recipe.epochs):
-            order = seeding.shuffled(recipe.batch, self.seed, "minibatches", index, epoch)
-            for start in range(0, recipe.batch, recipe.minibatch):
-                for name, total in self.step(rollout, gains, returns, order[start : start + recipe.minibatch]).items():
-                    totals[name] += total
-            self._tell(index, 3 + epoch, f"learned, epoch {epoch + 1} of {recipe.epochs}")
-        for name, total in totals.items():
+        for step in range(standing.steps, recipe.steps):
+            epoch, part = divmod(step, recipe.minibatches)
+            order = seeding.shuffled(recipe.queries, self.seed, "minibatches", index, epoch)
+            rows = [row for query in order for row in range(query * each, (query + 1) * each)]
+            rows = rows[part * recipe.minibatch : (part + 1) * recipe.minibatch]
+            for name, total in self.step(rollout, gains, returns, rows).items():
+                standing.sums[name] += total
+            standing.steps = step + 1
+            if part + 1 == recipe.minibatches:
+                self._tell(index, 3 + epoch, f"learned, epoch {epoch + 1} of {recipe.epochs}")
+            if step + 1 < recipe.steps:
+                reached()
+        for name, total in standing.sums.items():
             self.sink.metric(name, index, total / (recipe.epochs * int(rollout.mask.sum())))
 
     def step(self, rollout: Rollout, gains: Tensor, returns: Tensor, rows: Sequence[int]) -> dict[str, float]:
@@ -185,37 +291,63 @@ class Loop:
         The loss is the mean over the real tokens of all rows: policy loss + value_coefficient * value loss.
         """
         real = int(rollout.mask[list(rows)].sum())
-        lengths = rollout.lengths
-        sums: defaultdict[str, float] = defaultdict(float)
-        for group in length_sorted([lengths[row] for row in rows], self.recipe.micro_batch):
-            self.sink.check()
-            losses = self._losses(rollout, gains, returns, [rows[place] for place in group])
-            loss = losses[metrics.PPO_POLICY_LOSS] + self.recipe.value_coefficient * losses[metrics.PPO_VALUE_LOSS]
-            torch.autograd.backward(loss / real)
-            for name, total in losses.items():
-                sums[name] += optimization.finite(total.detach(), f"PPO, {name}")
+        device, pad, reach = rollout.mask.device, self.codec.pad, self.trained.reach
+
+        def gradients(size: int) -> dict[str, float]:
+            sums: defaultdict[str, float] = defaultdict(float)
+            with devices.autocast(device, self.precision):
+                for chosen, batch in rollout.micro_batches(rows, size, pad, reach):
+                    self.sink.check()
+                    # One network after the other: the activations of only one are held.
+                    for loss, weight, look in (
+                        (metrics.PPO_POLICY_LOSS, 1.0, self._policy),
+                        (metrics.PPO_VALUE_LOSS, self.recipe.value_coefficient, self._value),
+                    ):
+                        found = look(rollout, gains, returns, chosen, batch)
+                        devices.backward(weight * found[loss] / real)
+                        for name, total in found.items():
+                            sums[name] += optimization.finite(total.detach(), f"PPO, {name}")
+            return dict(sums)
+
+        sums = self.micro.fitted(self.optimizer, gradients)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return dict(sums)
+        return sums
 
-    def _losses(self, rollout: Rollout, gains: Tensor, returns: Tensor, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Both losses, with their graphs, and what else is counted, without: () sums over real tokens."""
-        recipe, batch = self.recipe, rollout.batch(rows, self.codec.pad)
-        old, before, gain, goal = (
-            each[rows, : batch.width] for each in (rollout.logprobs, rollout.values, gains, returns)
+    def _policy(
+        self, rollout: Rollout, gains: Tensor, returns: Tensor, rows: Sequence[int], batch: Batch
+    ) -> dict[str, Tensor]:
+        """The policy loss, with its graph, and what else is counted, without: () sums over real tokens."""
+        new = logprobs.of_summaries(self.trained.policy, batch, self.recipe.temperature)
+        seen, old, gain = new.detach(), rollout.logprobs[rows, : batch.width], gains[rows, : batch.width]
+        return _sums(
+            batch,
+            {
+                metrics.PPO_POLICY_LOSS: ppo_loss.policy_losses(new, old, gain, self.recipe.clip),
+                metrics.PPO_CLIP_FRACTION: ppo_loss.policy_clipped(seen, old, gain, self.recipe.clip).float(),
+                metrics.PPO_STEP_KL: ppo_loss.step_kl(seen, old),
+            },
         )
-        with devices.autocast(rollout.mask.device, self.precision):
-            new = logprobs.of_summaries(self.trained.policy, batch, recipe.temperature)
-            value = self.trained.value.values(batch)
-        seen, guessed = new.detach(), value.detach()
-        by_token = {
-            metrics.PPO_POLICY_LOSS: ppo_loss.policy_losses(new, old, gain, recipe.clip),
-            metrics.PPO_VALUE_LOSS: ppo_loss.value_losses(value, before, goal, recipe.value_clip),
-            metrics.PPO_CLIP_FRACTION: ppo_loss.policy_clipped(seen, old, gain, recipe.clip).float(),
-            metrics.PPO_VALUE_CLIP_FRACTION: ppo_loss.value_clipped(guessed, before, goal, recipe.value_clip).float(),
-            metrics.PPO_STEP_KL: ppo_loss.step_kl(seen, old),
-        }
-        return {name: torch.where(batch.summary_mask, each, 0.0).sum() for name, each in by_token.items()}
+
+    def _value(
+        self, rollout: Rollout, gains: Tensor, returns: Tensor, rows: Sequence[int], batch: Batch
+    ) -> dict[str, Tensor]:
+        """The value loss, with its graph, and what else is counted, without: () sums over real tokens."""
+        new = self.trained.value.values(batch)
+        seen, old, goal = new.detach(), rollout.values[rows, : batch.width], returns[rows, : batch.width]
+        return _sums(
+            batch,
+            {
+                metrics.PPO_VALUE_LOSS: ppo_loss.value_losses(new, old, goal, self.recipe.value_clip),
+                metrics.PPO_VALUE_CLIP_FRACTION: ppo_loss.value_clipped(
+                    seen, old, goal, self.recipe.value_clip
+                ).float(),
+            },
+        )
+
+
+def _sums(batch: Batch, by_token: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.where(batch.summary_mask, each, 0.0).sum() for name, each in by_token.items()}
 
 
 def _described(rollout: Rollout, recipe: PpoRecipe, index: int, sink: metrics.Sink) -> RolloutSummary:

@@ -5,20 +5,24 @@ Afterwards a constant is subtracted so that reference summaries of training docu
 with a preference is trained on: a post that is too long is cut, a pair is never dropped.
 """
 
+import functools
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import Precision, RewardRecipe, SamplingRecipe
-from worker.training import checkpoints, devices, metrics, models, optimization, seeding, tokens
+from worker.training import checkpoints, devices, metrics, models, optimization, resuming, seeding, tokens
 from worker.training.accuracy import Accuracy, ScoredPair, accuracy, by_confidence, by_policies
-from worker.training.batches import collate, length_sorted
+from worker.training.batches import collate, length_sorted, micro_batches
 from worker.training.examples import Demonstration, Pair, Query
+from worker.training.memory import MicroBatch
 from worker.training.models import ScalarModel
 from worker.training.reward_loss import pairwise_loss
 from worker.training.tokens import QueryTokens, SummaryTokens
@@ -50,17 +54,21 @@ class RewardResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Example:
+class Example:
+    """A judged pair as the model reads it."""
+
     prompt: QueryTokens
     preferred: SummaryTokens
     other: SummaryTokens
 
     def __len__(self) -> int:
+        """Tokens of the document with the longer summary: what the model must have positions for."""
         return len(self.prompt) + max(len(self.preferred), len(self.other))
 
     @property
     def tokens(self) -> int:
-        return 2 * len(self.prompt) + len(self.preferred) + len(self.other)
+        """Of the document and both summaries."""
+        return len(self.prompt) + len(self.preferred) + len(self.other)
 
 
 @dataclass(frozen=True)
@@ -88,17 +96,33 @@ class Scorer:
         self, prompts: Sequence[QueryTokens], summaries: Sequence[SummaryTokens], sink: metrics.Sink
     ) -> list[float]:
         """The normalised score of each summary, read at its last token, in the order given."""
-        lengths = [len(prompt) + len(summary) for prompt, summary in zip(prompts, summaries, strict=True)]
-        models.check_length(self.model.stock, max(lengths, default=0))
-        found = [0.0] * len(lengths)
-        for group in length_sorted(lengths, SCORING_BATCH):
-            sink.check()
-            batch = collate([prompts[i] for i in group], [summaries[i] for i in group], self.codec.pad, self.device)
-            with devices.autocast(self.device, self.precision):
-                scores = self.model.scores(batch)
-            for index, value in zip(group, scores.tolist(), strict=True):
-                found[index] = value
+        found = [0.0] * len(summaries)
+        models.check_length(
+            self.model.stock,
+            max((len(prompt) + len(summary) for prompt, summary in zip(prompts, summaries, strict=True)), default=0),
+        )
+        groups = micro_batches(prompts, summaries, SCORING_BATCH, self.codec.pad, self.device, reach=self.model.reach)
+        with devices.autocast(self.device, self.precision):
+            for indices, batch in groups:
+                sink.check()
+                for index, value in zip(indices, self.model.scores(batch).tolist(), strict=True):
+                    found[index] = value
         return found
+
+    def pairs(self, rows: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """(B,) scores of the preferred and of the other summaries, with their graph.
+
+        Both share one reading of their document, where the transformer can.
+        """
+        batch = collate(
+            [row.prompt for row in rows for _ in range(2)],
+            [summary for row in rows for summary in (row.preferred, row.other)],
+            self.codec.pad,
+            self.device,
+            together=[2] * len(rows) if max(map(len, rows)) <= self.model.reach else None,
+        )
+        preferred, other = self.model.scores(batch).view(-1, 2).unbind(1)
+        return preferred, other
 
     def score_pairs(self, pairs: Sequence[Pair], sink: metrics.Sink) -> list[ScoredPair]:
         """Both scores of each pair, in the order given."""
@@ -152,51 +176,108 @@ def train(
     out_dir: Path,
     sink: metrics.Sink,
     template: PromptTemplate = TLDR,
+    state_dir: Path | None = None,
 ) -> RewardResult:
     """Trains `recipe.seeds` models on the pairs, keeps the best on the held-out pairs, normalises it, writes it.
 
     `references` are demonstrations of training documents, the first `recipe.references` of them are used. Best is the
-    highest held-out accuracy, then the lowest held-out loss, then the lowest training loss. Raises ValueError without
-    a pair that has a preference or without references, and what `sft.train` raises.
+    highest held-out accuracy, then the lowest held-out loss, then the lowest training loss. With a `state_dir` it goes
+    on after a kill, and leaves a model when it is cancelled (the first one not normalised), as `sft.train` does;
+    scoring is done anew. Raises ValueError without a pair that has a preference or without references, and what
+    `sft.train` raises.
     """
     learned = [pair for pair in pairs if not pair.tied]
     if not learned:
         raise ValueError("there is no judged pair with a preference to learn from")
     if not references:
         raise ValueError("there is no reference summary of a training document to normalise the scores on")
+    shown = references[: recipe.references]
     steps = recipe.epochs * -(-len(learned) // recipe.batch)
-    best: tuple[tuple[float, float, float], RewardResult] | None = None
-    for attempt in range(recipe.seeds):
-        attempt_seed = seeding.derive(seed, "reward", attempt) if attempt else seed
+    about = {
+        "recipe": [recipe.to_dict(), sampling.to_dict(), precision, template.text],
+        "data": [len(learned), *learned, len(held_out_pairs), *held_out_pairs, *shown],
+        "seed": seed,
+        "SFT model": sft_dir,
+    }
+    states = resuming.States(state_dir, about, sink, out_dir)
+    state = states.newest()
+    best: _Attempt | None = None
+    if state is not None and state.facts["best"] is not None:
+        best = _Attempt.of(state.facts["best"], held_out_pairs)
+        checkpoints.linked(state.place / "best", out_dir)
+    for number in range(state.facts["attempt"] if state is not None else 0, recipe.seeds):
+        attempt_seed = _seed(seed, number)
         scorer = _scorer(sft_dir, attempt_seed, recipe, sampling, template, precision)
-        loss = _fit(scorer, learned, recipe, attempt_seed, attempt * steps, recipe.seeds * steps, sink)
-        offset = _normalise(scorer, references[: recipe.references], sink)
-        scored = scorer.score_pairs(held_out_pairs, sink)
-        right, held_out_loss = accuracy(scored), _loss(scored)
-        rank = (-right.rate if right.n else 0.0, held_out_loss or 0.0, loss)
-        if best is not None and rank >= best[0]:
-            continue
-        sink.check()
-        checkpoints.save(scorer.model.stock, scorer.codec.tokenizer, out_dir)
-        result = RewardResult(
-            directory=out_dir,
-            pairs=len(learned),
-            ties=len(pairs) - len(learned),
-            steps=steps,
-            training_loss=loss,
-            held_out=tuple(scored),
-            accuracy=right,
-            accuracy_by_policies=by_policies(scored),
-            accuracy_by_confidence=by_confidence(scored),
-            validation_loss=held_out_loss,
-            offset=offset,
-            references=len(references[: recipe.references]),
-            chosen_seed=attempt_seed,
-        )
-        best = (rank, result)
+        with states.leaving(functools.partial(_leave, scorer, None if best is None else out_dir)):
+            fit = _Fit(scorer, recipe, number, steps, best, out_dir, states, sink)
+            loss = fit.train(learned, attempt_seed, state)
+            offset = _normalise(scorer, shown, sink)
+            attempt = _Attempt(number, loss, offset, tuple(scorer.score_pairs(held_out_pairs, sink)))
+            if best is None or attempt.rank < best.rank:
+                sink.check()
+                checkpoints.save(scorer.model.stock, scorer.codec.tokenizer, out_dir)
+                best = attempt
+        state = None
+        words = f"attempt {number + 1} of {recipe.seeds}"
+        facts = {"attempt": number + 1, "step": 0, "best": best.facts()}
+        states.reached((number + 1) * (steps + 1), words, facts, beside={"best": out_dir})
     assert best is not None, "a recipe has at least one seed"
-    _report(best[1], recipe.seeds * steps, sink)
-    return best[1]
+    right = accuracy(best.scored)
+    result = RewardResult(
+        directory=out_dir,
+        pairs=len(learned),
+        ties=len(pairs) - len(learned),
+        steps=steps,
+        training_loss=best.loss,
+        held_out=best.scored,
+        accuracy=right,
+        accuracy_by_policies=by_policies(best.scored),
+        accuracy_by_confidence=by_confidence(best.scored),
+        validation_loss=_loss(best.scored),
+        offset=best.offset,
+        references=len(shown),
+        chosen_seed=_seed(seed, best.number),
+    )
+    _report(result, recipe.seeds * steps, sink)
+    return result
+
+
+def _leave(scorer: Scorer, best_dir: Path | None, place: Path) -> Path:
+    """The best model so far, or the one that is being trained where there is none."""
+    if best_dir is not None:
+        return checkpoints.linked(best_dir, place)
+    return checkpoints.save(scorer.model.stock, scorer.codec.tokenizer, place)
+
+
+def _seed(seed: int, attempt: int) -> int:
+    return seeding.derive(seed, "reward", attempt) if attempt else seed
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A model that was trained and measured: its last loss, its offset, the held-out pairs as it scores them."""
+
+    number: int
+    loss: float
+    offset: float
+    scored: tuple[ScoredPair, ...]
+
+    @property
+    def rank(self) -> tuple[float, float, float]:
+        """Lower is better."""
+        right = accuracy(self.scored)
+        return (-right.rate if right.n else 0.0, _loss(self.scored) or 0.0, self.loss)
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON but the pairs."""
+        scores = [[each.preferred_score, each.other_score] for each in self.scored]
+        return {"number": self.number, "loss": self.loss, "offset": self.offset, "scores": scores}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], pairs: Sequence[Pair]) -> Self:
+        """What `facts` told of these pairs."""
+        scored = tuple(ScoredPair(pair, *scores) for pair, scores in zip(pairs, facts["scores"], strict=True))
+        return cls(facts["number"], facts["loss"], facts["offset"], scored)
 
 
 def _scorer(
@@ -218,66 +299,88 @@ def _scorer(
     return Scorer(model, codec, template, sampling.max_query_tokens, recipe.max_summary_tokens, device, precision)
 
 
-def _fit(
-    scorer: Scorer,
-    pairs: Sequence[Pair],
-    recipe: RewardRecipe,
-    seed: int,
-    done: int,
-    total: int,
-    sink: metrics.Sink,
-) -> float:
-    """Trains in place; gives the last step's loss."""
-    rows = [
-        _Example(scorer.prompt(pair.query), scorer.summary(pair.preferred_text), scorer.summary(pair.other_text))
-        for pair in pairs
-    ]
-    models.check_length(scorer.model.stock, max(map(len, rows)))
-    optimizer = optimization.adam(scorer.model.parameters(), recipe.learning_rate, recipe.adam_eps)
-    batches = [
-        [rows[index] for index in order[start : start + recipe.batch]]
-        for epoch in range(recipe.epochs)
-        for order in [seeding.shuffled(len(rows), seed, "reward", epoch)]
-        for start in range(0, len(rows), recipe.batch)
-    ]
-    loss = 0.0
-    for step, batch in enumerate(batches):
-        started = time.perf_counter()
-        rate = recipe.learning_rate * optimization.share(recipe.schedule, step, len(batches))
-        optimization.set_learning_rate(optimizer, rate)
-        preferred, other = _backward(scorer, batch, recipe.micro_batch, sink)
-        loss = optimization.finite(pairwise_loss(preferred, other).mean(), f"reward step {step + 1}")
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seconds = time.perf_counter() - started
-        right = (preferred > other).float() + 0.5 * (preferred == other).float()
-        sink.metric(metrics.REWARD_LOSS, done + step, loss)
-        sink.metric(metrics.REWARD_ACCURACY, done + step, float(right.mean()))
-        sink.metric(metrics.REWARD_MARGIN, done + step, float((preferred - other).mean()))
-        sink.metric(metrics.REWARD_LEARNING_RATE, done + step, rate)
-        sink.metric(metrics.REWARD_TOKENS_PER_SECOND, done + step, sum(row.tokens for row in batch) / seconds)
-        sink.progress(done + step + 1, total, f"learned from judged pairs, step {done + step + 1} of {total}")
-    return loss
+@dataclass(frozen=True)
+class _Fit:
+    """One attempt at training, and how it resumes: `best` is the best attempt before it, its model is in `out_dir`."""
+
+    scorer: Scorer
+    recipe: RewardRecipe
+    attempt: int
+    steps: int
+    best: _Attempt | None
+    out_dir: Path
+    states: resuming.States
+    sink: metrics.Sink
+
+    def train(self, pairs: Sequence[Pair], seed: int, state: resuming.State | None) -> float:
+        """Trains the model in place, from the beginning or from a state of this attempt; gives the last step's loss."""
+        scorer, recipe, sink = self.scorer, self.recipe, self.sink
+        rows = [
+            Example(scorer.prompt(pair.query), scorer.summary(pair.preferred_text), scorer.summary(pair.other_text))
+            for pair in pairs
+        ]
+        models.check_length(scorer.model.stock, max(map(len, rows)))
+        optimizer = optimization.adam(scorer.model.parameters(), recipe.learning_rate, recipe.adam_eps)
+        micro, learning = (
+            MicroBatch(recipe.micro_batch, sink),
+            resuming.Learning.of(optimizer, reward=scorer.model.stock),
+        )
+        self.states.need_room(learning)
+        devices.note(scorer.model.stock, sink)
+        batches = [
+            [rows[index] for index in order[start : start + recipe.batch]]
+            for epoch in range(recipe.epochs)
+            for order in [seeding.shuffled(len(rows), seed, "reward", epoch)]
+            for start in range(0, len(rows), recipe.batch)
+        ]
+        done, loss = 0, 0.0
+        if state is not None and state.facts["step"]:
+            state.load(learning)
+            micro.shrink(state.facts["micro_batch"])
+            done, loss = state.facts["step"], state.facts["loss"]
+        before, total = self.attempt * self.steps, recipe.seeds * self.steps
+        for step, batch in itertools.islice(enumerate(batches), done, None):
+            started = time.perf_counter()
+            rate = recipe.learning_rate * optimization.share(recipe.schedule, step, len(batches))
+            optimization.set_learning_rate(optimizer, rate)
+            preferred, other = micro.fitted(optimizer, functools.partial(_backward, scorer, batch, sink))
+            loss = optimization.finite(pairwise_loss(preferred, other).mean(), f"reward step {step + 1}")
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            seconds = time.perf_counter() - started
+            place = before + step
+            right = (preferred > other).float() + 0.5 * (preferred == other).float()
+            sink.metric(metrics.REWARD_LOSS, place, loss)
+            sink.metric(metrics.REWARD_ACCURACY, place, float(right.mean()))
+            sink.metric(metrics.REWARD_MARGIN, place, float((preferred - other).mean()))
+            sink.metric(metrics.REWARD_LEARNING_RATE, place, rate)
+            sink.metric(metrics.REWARD_TOKENS_PER_SECOND, place, sum(row.tokens for row in batch) / seconds)
+            sink.progress(place + 1, total, f"learned from judged pairs, step {place + 1} of {total}")
+            self._reached(step + 1, loss, micro.size, learning)
+        return loss
+
+    def _reached(self, step: int, loss: float, micro_batch: int, learning: resuming.Learning) -> None:
+        facts = {"attempt": self.attempt, "step": step, "loss": loss, "micro_batch": micro_batch}
+        self.states.reached(
+            self.attempt * (self.steps + 1) + step,
+            f"step {self.attempt * self.steps + step} of {self.recipe.seeds * self.steps}",
+            facts | {"best": None if self.best is None else self.best.facts()},
+            learning=learning,
+            beside={} if self.best is None else {"best": self.out_dir},
+            due=step % self.recipe.save_every == 0 or step == self.steps,
+        )
 
 
-def _backward(scorer: Scorer, batch: Sequence[_Example], micro_batch: int, sink: metrics.Sink) -> tuple[Tensor, Tensor]:
+def _backward(scorer: Scorer, batch: Sequence[Example], sink: metrics.Sink, micro_batch: int) -> tuple[Tensor, Tensor]:
     """Adds up the gradients of the mean loss; gives both scores of each pair, detached, in one order."""
     preferred, other = [], []
-    for group in length_sorted([len(row) for row in batch], micro_batch):
-        sink.check()
-        rows = [batch[index] for index in group]
-        both = collate(
-            [row.prompt for row in rows] * 2,
-            [row.preferred for row in rows] + [row.other for row in rows],
-            scorer.codec.pad,
-            scorer.device,
-        )
-        with devices.autocast(scorer.device, scorer.precision):
-            better, worse = scorer.model.scores(both).chunk(2)
-        loss = pairwise_loss(better, worse).sum() / len(batch)
-        torch.autograd.backward(loss)
-        preferred.append(better.detach())
-        other.append(worse.detach())
+    with devices.autocast(scorer.device, scorer.precision):
+        for group in length_sorted([row.tokens for row in batch], micro_batch):
+            sink.check()
+            better, worse = scorer.pairs([batch[index] for index in group])
+            devices.backward(pairwise_loss(better, worse).sum() / len(batch))
+            preferred.append(better.detach())
+            other.append(worse.detach())
     return torch.cat(preferred), torch.cat(other)
 
 

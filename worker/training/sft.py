@@ -4,6 +4,8 @@ P 3.4, B.1: one epoch, Adam, cosine decay to 0, targets with a leading space and
 over all target tokens of a step, so that micro-batches change memory and nothing else.
 """
 
+import functools
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +17,10 @@ from torch import Tensor
 
 from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import LossOn, Precision, SamplingRecipe, SftRecipe
-from worker.training import checkpoints, devices, logprobs, metrics, models, optimization, seeding, tokens
+from worker.training import checkpoints, devices, logprobs, metrics, models, optimization, resuming, seeding, tokens
 from worker.training.batches import Batch, collate, length_sorted
 from worker.training.examples import Demonstration
+from worker.training.memory import MicroBatch
 from worker.training.tokens import QueryTokens, SummaryTokens
 
 
@@ -54,11 +57,14 @@ def train(
     out_dir: Path,
     sink: metrics.Sink,
     template: PromptTemplate = TLDR,
+    state_dir: Path | None = None,
 ) -> SftResult:
     """Trains on the first `recipe.documents` examples and writes a checkpoint to `out_dir`.
 
-    `sampling` gives the prompt and summary limits. An incomplete last batch is trained on too. Raises ValueError
-    without examples, PromptTooLong, ModelTooShort, Diverged, or the sink's Cancelled (then nothing is written).
+    `sampling` gives the prompt and summary limits. An incomplete last batch is trained on too. With a `state_dir`, a
+    training that was killed goes on there when it is called again, with the same weights in the end, and one that is
+    cancelled leaves its model in `out_dir`-unfinished; without one, nothing is written before the end. Raises
+    ValueError without examples, PromptTooLong, ModelTooShort, Diverged, DiskFull, or the sink's Cancelled.
     """
     if not examples:
         raise ValueError("there is no document with a reference summary to learn from")
@@ -88,46 +94,73 @@ def train(
         for order in [seeding.shuffled(len(rows), seed, "sft", epoch)]
         for start in range(0, len(rows), recipe.batch)
     ]
-    before = validate(0)
-    loss = 0.0
-    for step, batch in enumerate(batches):
-        started = time.perf_counter()
-        rate = recipe.learning_rate * optimization.share(recipe.schedule, step, len(batches))
-        optimization.set_learning_rate(optimizer, rate)
-        loss = _step(model, optimizer, batch, recipe, codec.pad, device, precision, sink, f"SFT step {step + 1}")
-        sink.metric(metrics.SFT_LOSS, step, loss)
-        sink.metric(metrics.SFT_LEARNING_RATE, step, rate)
-        sink.metric(metrics.SFT_TOKENS_PER_SECOND, step, sum(map(len, batch)) / (time.perf_counter() - started))
-        sink.progress(step + 1, len(batches), f"learned from references, step {step + 1} of {len(batches)}")
-    after = validate(len(batches))
-    sink.check()
+    micro, learning = MicroBatch(recipe.micro_batch, sink), resuming.Learning.of(optimizer, policy=model)
+    about = {
+        "recipe": [recipe.to_dict(), sampling.to_dict(), precision],
+        "data": [len(rows), *rows, *held_out],
+        "seed": seed,
+        "base model": base_dir,
+    }
+    states = resuming.States(state_dir, about, sink, out_dir)
+    states.need_room(learning)
+    devices.note(model, sink)
+
+    def gradients(batch: Sequence[_Example], size: int) -> Tensor:
+        return _gradients(model, batch, recipe.loss_on, size, codec.pad, device, precision, sink)
+
+    with states.leaving(lambda place: checkpoints.save(model, codec.tokenizer, place)):
+        done, loss, before = 0, 0.0, None
+        if (state := states.newest()) is None:
+            before = validate(0)
+        else:
+            state.load(learning)
+            micro.shrink(state.facts["micro_batch"])
+            done, loss, before = state.number, state.facts["loss"], state.facts["before"]
+        for step, batch in itertools.islice(enumerate(batches), done, None):
+            started = time.perf_counter()
+            rate = recipe.learning_rate * optimization.share(recipe.schedule, step, len(batches))
+            optimization.set_learning_rate(optimizer, rate)
+            total = micro.fitted(optimizer, functools.partial(gradients, batch))
+            loss = optimization.finite(total, f"SFT step {step + 1}")
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            sink.metric(metrics.SFT_LOSS, step, loss)
+            sink.metric(metrics.SFT_LEARNING_RATE, step, rate)
+            sink.metric(metrics.SFT_TOKENS_PER_SECOND, step, sum(map(len, batch)) / (time.perf_counter() - started))
+            sink.progress(step + 1, len(batches), f"learned from references, step {step + 1} of {len(batches)}")
+            states.reached(
+                step + 1,
+                f"step {step + 1} of {len(batches)}",
+                {"loss": loss, "before": before, "micro_batch": micro.size},
+                learning=learning,
+                due=(step + 1) % recipe.save_every == 0 or step + 1 == len(batches),
+            )
+        after = validate(len(batches))
+        sink.check()
     checkpoints.save(model, codec.tokenizer, out_dir)
     return SftResult(out_dir, len(rows), len(batches), loss, before, after)
 
 
-def _step(
+def _gradients(
     model: Any,
-    optimizer: torch.optim.Optimizer,
     batch: Sequence[_Example],
-    recipe: SftRecipe,
+    loss_on: LossOn,
+    size: int,
     pad: int,
     device: torch.device,
     precision: Precision,
     sink: metrics.Sink,
-    words: str,
-) -> float:
-    targets = sum(_targets(each, recipe.loss_on) for each in batch)
+) -> Tensor:
+    """Adds up the gradients of the mean loss over all target tokens; gives that loss, () float32."""
+    targets = sum(_targets(each, loss_on) for each in batch)
     total = torch.zeros((), device=device)
-    for group in length_sorted([len(each) for each in batch], recipe.micro_batch):
-        sink.check()
-        with devices.autocast(device, precision):
-            loss = negative_logprob(model, _batch(batch, group, pad, device), recipe.loss_on) / targets
-        torch.autograd.backward(loss)
-        total += loss.detach()
-    value = optimization.finite(total, words)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return value
+    with devices.autocast(device, precision):
+        for group in length_sorted([len(each) for each in batch], size):
+            sink.check()
+            loss = negative_logprob(model, _batch(batch, group, pad, device), loss_on) / targets
+            devices.backward(loss)
+            total += loss.detach()
+    return total
 
 
 @torch.inference_mode()
@@ -141,9 +174,9 @@ def _validation_loss(
     sink: metrics.Sink,
 ) -> float:
     total = torch.zeros((), device=device)
-    for group in length_sorted([len(each) for each in examples], recipe.micro_batch):
-        sink.check()
-        with devices.autocast(device, precision):
+    with devices.autocast(device, precision):
+        for group in length_sorted([len(each) for each in examples], recipe.micro_batch):
+            sink.check()
             total += negative_logprob(model, _batch(examples, group, pad, device), recipe.loss_on)
     return float(total) / sum(_targets(each, recipe.loss_on) for each in examples)
 

@@ -38,6 +38,27 @@ def test_a_seed_gives_the_same_text_whatever_its_batch(sft_run: sft.SftResult) -
     assert [each.text for each in others] != [each.text for each in together]
 
 
+def test_samples_of_one_query_share_its_reading_and_stay_the_same(
+    sft_run: sft.SftResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [0, 1, 2, 0, 0, 3, 1, 0, 0]
+    queries, seeds = [QUERIES[row] for row in rows], list(range(200, 209))
+    alone = [
+        generation.sample(sft_run.directory, [QUERIES[row]], RECIPE, [seed], NullSink())
+        for row, seed in zip(rows, seeds, strict=True)
+    ]
+    read: list[tuple[int, int]] = []
+    plain = generation.continue_prompts
+
+    def counted(model: Any, prompts: Any, seeds: Any, *others: Any) -> Any:
+        read.append((len(prompts), sum(map(len, seeds))))
+        return plain(model, prompts, seeds, *others)
+
+    monkeypatch.setattr(generation, "continue_prompts", counted)
+    assert generation.sample(sft_run.directory, queries, RECIPE, seeds, NullSink()) == [each for (each,) in alone]
+    assert read == [(1, 4), (3, 4), (1, 1)], "four of the first query, two of another beside two single ones, the rest"
+
+
 def test_greedy_takes_the_likeliest_token_of_the_plain_model(policy: Any, base_dir: Path, codec: Codec) -> None:
     recipe = SamplingRecipe(temperature=0, max_query_tokens=64, max_summary_tokens=5, batch=4)
     samples = generation.sample(base_dir, QUERIES[:3], recipe, [1, 2, 3], NullSink())

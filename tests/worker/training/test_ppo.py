@@ -1,6 +1,8 @@
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from app.domain.recipes import PpoRecipe, SamplingRecipe
 from tests.support import tiny_models
 from tests.worker.training.conftest import SAMPLING
 from tests.worker.training.test_rollouts import rolled
-from worker.training import advantages, logprobs, metrics, models, optimization, ppo, reward, sft
+from worker.training import advantages, logprobs, metrics, models, optimization, ppo, reward, sft, sharing
 from worker.training.devices import CPU
 from worker.training.tokens import Prompt, QueryTokens
 
@@ -112,9 +114,61 @@ def test_micro_batches_change_memory_only(sft_run: sft.SftResult, reward_run: re
         loop = ppo.Loop(trained, optimizer, codec, recipe, SAMPLING, "fp32", 1, metrics.NullSink())
         loop.step(rollout, gains, returns, range(6))
         with torch.inference_mode():
-            batch = rollout.batch(range(6), codec.pad)
+            ((_, batch),) = rollout.micro_batches(range(6), 6, codec.pad, trained.reach)
             moved.append((logprobs.of_summaries(trained.policy, batch, 0.7), trained.value.values(batch)))
     assert torch.allclose(moved[0][0], moved[1][0], atol=1e-3) and torch.allclose(moved[0][1], moved[1][1], atol=1e-3)
+
+
+def test_the_first_step_on_a_rollout_sees_the_probabilities_it_was_scored_with(
+    sft_run: sft.SftResult, reward_run: reward.RewardResult
+) -> None:
+    rollout, codec, trained = rolled(sft_run.directory, reward_run.directory)
+    optimizer = optimization.adam([*trained.policy.parameters(), *trained.value.parameters()], 1e-3, 1e-5)
+    recipe = replace(RECIPE, episodes=6, batch=6, micro_batch=2)
+    loop = ppo.Loop(trained, optimizer, codec, recipe, SAMPLING, "fp32", 1, metrics.NullSink())
+    sums = loop.step(rollout, *ppo.targets(rollout, recipe), range(6))
+    assert sums[metrics.PPO_STEP_KL] == 0, "the same micro-batches give the same bits: every ratio is exactly 1"
+
+
+@pytest.mark.parametrize("size", [6, 2, 1])
+def test_sharing_a_reading_changes_no_step(
+    sft_run: sft.SftResult, reward_run: reward.RewardResult, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    moved = []
+    for reach in (sys.maxsize, 0):
+        monkeypatch.setattr(sharing, "reach", lambda *_, reach=reach: reach)
+        rollout, codec, trained = rolled(sft_run.directory, reward_run.directory, each=3)
+        parameters = [*trained.policy.parameters(), *trained.value.parameters()]
+        before = [each.detach().clone() for each in parameters]
+        recipe = replace(RECIPE, episodes=6, batch=6, micro_batch=size, samples_per_query=3)
+        loop = ppo.Loop(
+            trained, torch.optim.SGD(parameters, lr=1.0), codec, recipe, SAMPLING, "fp32", 1, metrics.NullSink()
+        )
+        loop.step(rollout, *ppo.targets(rollout, recipe), [3, 4, 5, 0, 1, 2])
+        moved.append(
+            torch.cat([(after - each).detach().flatten() for each, after in zip(before, parameters, strict=True)])
+        )
+    assert moved[0].abs().max() > 1e-2
+    assert (moved[0] - moved[1]).abs().max() <= 1e-5 * max(1.0, moved[1].abs().max().item())
+
+
+def test_several_summaries_of_each_query_stay_together(
+    sft_run: sft.SftResult, reward_run: reward.RewardResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, samples_per_query=4, minibatches=2, micro_batch=2)
+    steps: list[QueryTokens] = []
+    plain = ppo.Loop.step
+
+    def watched(loop: ppo.Loop, rollout: Any, gains: Any, returns: Any, rows: Any) -> Any:
+        assert [rollout.prompts[row] for row in rows] == [rollout.prompts[rows[0]]] * 4
+        assert len({rollout.summaries[row] for row in rows}) > 1, "each has a seed of its own"
+        steps.append(rollout.prompts[rows[0]])
+        return plain(loop, rollout, gains, returns, rows)
+
+    monkeypatch.setattr(ppo.Loop, "step", watched)
+    result = run(sft_run, reward_run, tmp_path, recipe)
+    assert result.episodes == 16 and len(steps) == 8 and len({*steps}) == 4
+    assert result.history[0].kl == 0
 
 
 def test_queries_are_gone_through_evenly() -> None:

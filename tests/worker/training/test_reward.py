@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.domain.prompts import TLDR
 from app.domain.recipes import RewardRecipe
 from tests.support import tiny_models
 from tests.worker.training.conftest import SAMPLING, longer_is_better
-from worker.training import evaluation, metrics, models, reward, sft
+from worker.training import devices, evaluation, metrics, models, reward, sft, sharing, tokens
 from worker.training.devices import CPU
 from worker.training.examples import Pair
+from worker.training.reward_loss import pairwise_loss
 
 RECIPE = RewardRecipe(batch=4, micro_batch=2, learning_rate=1e-3, max_summary_tokens=24)
 REFERENCES = [tiny_models.demonstration(seed) for seed in range(6)]
@@ -77,6 +79,39 @@ def test_micro_batches_change_memory_only(sft_run: sft.SftResult, tmp_path: Path
     parts = run(sft_run.directory, pairs, pairs, replace(RECIPE, micro_batch=1), tmp_path / "b", metrics.NullSink())
     for one, other in zip(whole.held_out, parts.held_out, strict=True):
         assert one.preferred_score == pytest.approx(other.preferred_score, abs=2e-3)
+
+
+def test_sharing_a_reading_changes_memory_and_time_only(
+    sft_run: sft.SftResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = longer_is_better(range(6))
+    sinks = metrics.ListSink(), metrics.ListSink()
+    shared = run(sft_run.directory, pairs, pairs, RECIPE, tmp_path / "a", sinks[0])
+    monkeypatch.setattr(sharing, "reach", lambda *_: 0)
+    plain = run(sft_run.directory, pairs, pairs, RECIPE, tmp_path / "b", sinks[1])
+    first, same = (sink.series(metrics.REWARD_LOSS)[0] for sink in sinks)
+    assert first == pytest.approx(same, abs=1e-5)
+    for one, other in zip(shared.held_out, plain.held_out, strict=True):
+        assert one.preferred_score == pytest.approx(other.preferred_score, abs=2e-3)
+
+
+def test_one_autocast_around_an_update_gives_the_gradients_of_one_around_each_pass(sft_run: sft.SftResult) -> None:
+    model, codec = models.new_reward(sft_run.directory, 1, CPU), tokens.load(sft_run.directory)
+    scorer = reward.Scorer(model, codec, TLDR, 64, 24, CPU, "bf16")
+    rows = [
+        reward.Example(scorer.prompt(pair.query), scorer.summary(pair.preferred_text), scorer.summary(pair.other_text))
+        for pair in longer_is_better(range(4))
+    ]
+    rows.sort(key=lambda row: -row.tokens)
+    reward._backward(scorer, rows, metrics.NullSink(), 2)
+    found = [parameter.grad for parameter in model.parameters()]
+    model.stock.zero_grad(set_to_none=True)
+    for part in (rows[:2], rows[2:]):
+        with devices.autocast(CPU, "bf16"):
+            loss = pairwise_loss(*scorer.pairs(part)).sum() / 4
+        torch.autograd.backward(loss)
+    for ours, parameter in zip(found, model.parameters(), strict=True):
+        assert ours is not None and parameter.grad is not None and torch.equal(ours, parameter.grad)
 
 
 def test_a_pair_with_a_summary_over_the_limit_is_trained_on_all_the_same(

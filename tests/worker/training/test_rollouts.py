@@ -6,7 +6,7 @@ import torch
 from app.domain.prompts import TLDR
 from app.domain.recipes import PpoRecipe, Precision
 from tests.support import tiny_models
-from worker.training import metrics, models, reward, rollouts, sft, tokens
+from worker.training import metrics, models, reward, rollouts, sft, sharing, tokens
 from worker.training.batches import collate
 from worker.training.devices import CPU
 from worker.training.rollouts import Models, Rollout
@@ -15,7 +15,10 @@ from worker.training.tokens import Codec, SummaryTokens
 RECIPE = PpoRecipe(episodes=6, batch=6, micro_batch=2)
 
 
-def rolled(sft_dir: Path, reward_dir: Path, precision: Precision = "fp32") -> tuple[Rollout, Codec, Models]:
+def rolled(
+    sft_dir: Path, reward_dir: Path, precision: Precision = "fp32", each: int = 1
+) -> tuple[Rollout, Codec, Models]:
+    """Six summaries, `each` of them of one query."""
     codec = tokens.load(sft_dir)
     trained = Models(
         models.load_policy(sft_dir, CPU),
@@ -23,18 +26,20 @@ def rolled(sft_dir: Path, reward_dir: Path, precision: Precision = "fp32") -> tu
         models.load_policy(sft_dir, CPU),
         models.load_reward(reward_dir, CPU),
     )
-    prompts = [codec.prompt(tiny_models.query(seed, 5 + 4 * seed), TLDR, 64).tokens for seed in range(6)]
+    queries = [row // each for row in range(6)]
+    prompts = [codec.prompt(tiny_models.query(seed, 5 + 4 * seed), TLDR, 64).tokens for seed in queries]
     summaries = [codec.summary(tiny_models.words(1 + seed, seed), 12) for seed in range(5)]
     unfinished = SummaryTokens(tuple(codec.ids(tiny_models.words(4, 9))))
     rollout = rollouts.look(trained, codec, prompts, [*summaries, unfinished], RECIPE, precision, metrics.NullSink())
     return rollout, codec, trained
 
 
+@pytest.mark.parametrize("each", [1, 3])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_kl_is_zero_before_the_first_update(
-    sft_run: sft.SftResult, reward_run: reward.RewardResult, precision: Precision
+    sft_run: sft.SftResult, reward_run: reward.RewardResult, precision: Precision, each: int
 ) -> None:
-    rollout, _, _ = rolled(sft_run.directory, reward_run.directory, precision)
+    rollout, _, _ = rolled(sft_run.directory, reward_run.directory, precision, each)
     assert rollout.kl().abs().max() == 0
     assert (rollout.logprobs[rollout.mask] < 0).all()
 
@@ -54,6 +59,18 @@ def test_scores_are_the_reward_models_or_the_fixed_one(sft_run: sft.SftResult, r
         alone = collate(rollout.prompts[row : row + 1], rollout.summaries[row : row + 1], codec.pad, CPU)
         with torch.inference_mode():
             assert rollout.scores[row].item() == pytest.approx(trained.reward.scores(alone).item(), abs=1e-4)
+
+
+def test_sharing_a_reading_changes_no_number(
+    sft_run: sft.SftResult, reward_run: reward.RewardResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, _, trained = rolled(sft_run.directory, reward_run.directory, each=3)
+    assert trained.reach > 1000
+    monkeypatch.setattr(sharing, "reach", lambda *_: 0)
+    plain, _, unable = rolled(sft_run.directory, reward_run.directory, each=3)
+    assert unable.reach == 0
+    for name, tensor in shared.to_tensors().items():
+        assert torch.allclose(tensor.double(), plain.to_tensors()[name].double(), atol=1e-5), name
 
 
 def test_rewards_are_the_penalty_on_every_token_and_the_score_on_the_end() -> None:

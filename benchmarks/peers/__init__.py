@@ -1,0 +1,1 @@
+"""What other programs make of the same work. Each script says how its environment is made; Hone needs none of them."""

@@ -1,0 +1,1 @@
+"""What stages make of rows before anything is trained."""
