@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from app.domain.errors import Conflict, Invalid, NotFound, NotSignedIn
-from app.domain.words import LabelerKind, LinkPurpose, Role, SlotState
+from app.domain.words import LabelerKind, LinkPurpose, Role
 from app.services import tries
 from app.services.passwords import hash_password, new_token, token_hash, verify_password
 from app.store import people, queueing
-from app.store.people import CHANGED_PASSWORD, SIGNED_IN, Person
+from app.store.people import CHANGED_PASSWORD, SIGNED_IN, Account, Person
 from app.store.session import Session
 from app.store.tables import ApiToken, Invitation, Labeler
 
@@ -22,12 +22,13 @@ LINK_LASTS = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Viewer:
-    """The account behind a request."""
+    """The account behind a request. `calibrates`: a researcher judges with it, and others are held to its answers."""
 
     id: int
     name: str
     role: Role
     kind: LabelerKind
+    calibrates: bool = False
 
     @property
     def judges(self) -> bool:
@@ -35,20 +36,20 @@ class Viewer:
         return self.role is Role.LABELER
 
 
-def _viewer(labeler: Labeler) -> Viewer:
-    return Viewer(labeler.id, labeler.name, Role(labeler.role), LabelerKind(labeler.kind))
+def _viewer(account: Account | Labeler) -> Viewer:
+    return Viewer(account.id, account.name, Role(account.role), LabelerKind(account.kind), account.calibrates)
 
 
 def viewer_of_session(session: Session, token: str) -> Viewer | None:
     """Who a session cookie stands for."""
-    labeler = people.labeler_of_sign_in(session, token_hash(token), SESSION_IDLES)
-    return None if labeler is None else _viewer(labeler)
+    account = people.account_of_sign_in(session, token_hash(token), SESSION_IDLES)
+    return None if account is None else _viewer(account)
 
 
 def viewer_of_api_token(session: Session, token: str) -> Viewer | None:
     """Who a bearer token stands for."""
-    labeler = people.labeler_of_token(session, token_hash(token))
-    return None if labeler is None else _viewer(labeler)
+    account = people.account_of_token(session, token_hash(token))
+    return None if account is None else _viewer(account)
 
 
 def sign_in(session: Session, name: str, password: str, agent: str, address: str) -> str | None:
@@ -107,8 +108,13 @@ def _new_link(session: Session, labeler: Labeler, purpose: LinkPurpose, made_by:
     return token
 
 
-def invite(session: Session, actor: Viewer, name: str, role: Role, kind: LabelerKind) -> tuple[int, str]:
-    """A new account and the token of its one-time link. Raises Invalid or Conflict."""
+def invite(
+    session: Session, actor: Viewer, name: str, role: Role, kind: LabelerKind, *, calibrates: bool = False
+) -> tuple[int, str]:
+    """A new account and the token of its one-time link. Raises Invalid or Conflict.
+
+    `calibrates`: the account with which a researcher judges, since their own may see policies and is given no pairs.
+    """
     name = name.strip()
     if not 1 <= len(name) <= 120 or not name.isprintable():
         raise Invalid(
@@ -118,11 +124,18 @@ def invite(session: Session, actor: Viewer, name: str, role: Role, kind: Labeler
         raise Invalid("Names that begin with import: belong to imported comparisons.", "Choose another.", "name")
     if kind is LabelerKind.SIMULATED and role is not Role.LABELER:
         raise Invalid("A simulated labeler has the role labeler.", "Choose the role labeler.", "role")
+    if calibrates and (role is not Role.LABELER or kind is not LabelerKind.HUMAN):
+        raise Invalid(
+            "A researcher judges with an account of the role labeler, as a person.",
+            "Choose the role labeler, or untick it.",
+            "calibrates",
+        )
     people.lock_name(session, name)
     if people.labeler_by_name(session, name) is not None:
         raise Conflict(f"There is already an account named {name!r}.", "Choose another name, or reset that account.")
-    labeler = people.add_labeler(session, name, role, kind)
-    people.audit(session, actor.id, "invited", "labeler", labeler.id, role=role.value, kind=kind.value)
+    labeler = people.add_labeler(session, name, role, kind, calibrates=calibrates)
+    details = {"role": role.value, "kind": kind.value} | ({"calibrates": True} if calibrates else {})
+    people.audit(session, actor.id, "invited", "labeler", labeler.id, **details)
     return labeler.id, _new_link(session, labeler, LinkPurpose.INVITE, actor.id)
 
 
@@ -148,10 +161,7 @@ def deactivate(session: Session, actor: Viewer, labeler_id: int) -> str:
     people.set_active(session, labeler.id, False)
     people.end_sign_ins(session, labeler.id)
     people.end_tokens_and_links(session, labeler.id)
-    for lease in queueing.held(session, labeler.id):
-        shown = queueing.lock_shown(session, lease.showing_id, labeler.id)
-        if shown is not None and shown.slot.state == SlotState.LEASED and shown.slot.labeler_id == labeler.id:
-            queueing.reopen_slot(session, shown.slot)
+    queueing.give_back_all(session, labeler.id)
     people.audit(session, actor.id, "deactivated", "labeler", labeler.id)
     return labeler.name
 

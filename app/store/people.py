@@ -7,19 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import func, literal_column, select, text, update
+from sqlalchemy import Interval, LargeBinary, bindparam, func, literal_column, or_, select, text, update
 
 from app.domain.words import LabelerKind, LinkPurpose, Role
-from app.store.session import Session
-from app.store.tables import ApiToken, AuditEvent, Batch, BatchLabeler, Invitation, Labeler, Preference, SignIn
+from app.store.session import Session, directly
+from app.store.tables import ApiToken, AuditEvent, BatchLabeler, Invitation, Labeler, Preference, SignIn
 from app.store.tables.people import FAILED_TRY
 
 SIGNED_IN, CHANGED_PASSWORD = "signed in", "changed password"
 
 
-def add_labeler(session: Session, name: str, role: Role, kind: LabelerKind, *, active: bool = True) -> Labeler:
-    """A new account without a password. An inactive one cannot sign in (workers of imported comparisons)."""
-    labeler = Labeler(name=name, role=role, kind=kind, deactivated_at=None if active else func.now())
+def add_labeler(
+    session: Session, name: str, role: Role, kind: LabelerKind, *, active: bool = True, calibrates: bool = False
+) -> Labeler:
+    """A new account without a password. An inactive one cannot sign in (workers of imported comparisons).
+
+    `calibrates`: a researcher judges with it, and others are held to its answers.
+    """
+    left = None if active else func.now()
+    labeler = Labeler(name=name, role=role, kind=kind, calibrates=calibrates, deactivated_at=left)
     session.add(labeler)
     session.flush()
     return labeler
@@ -125,33 +131,61 @@ def set_active(session: Session, labeler_id: int, active: bool) -> None:
 def add_sign_in(session: Session, labeler_id: int, token_hash: bytes, lasts: timedelta, agent: str) -> None:
     """A new browser session."""
     session.add(SignIn(labeler_id=labeler_id, token_hash=token_hash, expires_at=func.now() + lasts, agent=agent[:200]))
+    session.flush()
 
 
-def labeler_of_sign_in(session: Session, token_hash: bytes, idle: timedelta) -> Labeler | None:
+@dataclass(frozen=True)
+class Account:
+    """An account that may come in, as far as every request needs it."""
+
+    id: int
+    name: str
+    role: Role
+    kind: LabelerKind
+    calibrates: bool
+
+
+_MARKED_EVERY = timedelta(minutes=1)
+_ACCOUNT = select(Labeler.id, Labeler.name, Labeler.role, Labeler.kind, Labeler.calibrates)
+_SIGNED_IN = (
+    _ACCOUNT.add_columns(SignIn.id, SignIn.seen_at < func.now() - _MARKED_EVERY)
+    .join(SignIn, SignIn.labeler_id == Labeler.id)
+    .where(
+        SignIn.token_hash == bindparam("token", type_=LargeBinary),
+        SignIn.ended_at.is_(None),
+        SignIn.expires_at > func.now(),
+        SignIn.seen_at > func.now() - bindparam("idle", type_=Interval),
+        Labeler.deactivated_at.is_(None),
+    )
+)
+_TOKEN = (
+    _ACCOUNT.add_columns(ApiToken.id, or_(ApiToken.used_at.is_(None), ApiToken.used_at < func.now() - _MARKED_EVERY))
+    .join(ApiToken, ApiToken.labeler_id == Labeler.id)
+    .where(
+        ApiToken.token_hash == bindparam("token", type_=LargeBinary),
+        ApiToken.revoked_at.is_(None),
+        Labeler.deactivated_at.is_(None),
+    )
+)
+
+
+def account_of_sign_in(session: Session, token_hash: bytes, idle: timedelta) -> Account | None:
     """Who is signed in with this token; None when it ended, expired, idled too long, or the account is closed.
 
     Marks the session as seen, at most once a minute, so that judging does not write the row at every answer.
     """
-    row = session.execute(
-        select(SignIn, Labeler)
-        .join(Labeler, Labeler.id == SignIn.labeler_id)
-        .where(
-            SignIn.token_hash == token_hash,
-            SignIn.ended_at.is_(None),
-            SignIn.expires_at > func.now(),
-            SignIn.seen_at > func.now() - idle,
-            Labeler.deactivated_at.is_(None),
-        )
-    ).one_or_none()
+    row = directly(session, _SIGNED_IN, token=token_hash, idle=idle).one_or_none()
     if row is None:
         return None
-    session.execute(
-        update(SignIn)
-        .where(SignIn.id == row[0].id, SignIn.seen_at < func.now() - timedelta(minutes=1))
-        .values(seen_at=func.now())
-        .execution_options(synchronize_session=False)
-    )
-    return row[1]
+    *account, sign_in_id, unmarked = row
+    if unmarked:
+        session.execute(
+            update(SignIn)
+            .where(SignIn.id == sign_in_id)
+            .values(seen_at=func.now())
+            .execution_options(synchronize_session=False)
+        )
+    return Account(*account)
 
 
 def end_sign_ins(session: Session, labeler_id: int, *, but: bytes | None = None) -> None:
@@ -252,25 +286,20 @@ def revoke_token(session: Session, labeler_id: int, token_id: int) -> bool:
     return found is not None
 
 
-def labeler_of_token(session: Session, token_hash: bytes) -> Labeler | None:
+def account_of_token(session: Session, token_hash: bytes) -> Account | None:
     """Whose API token this is; None when revoked or the account is closed."""
-    row = session.execute(
-        select(ApiToken, Labeler)
-        .join(Labeler, Labeler.id == ApiToken.labeler_id)
-        .where(ApiToken.token_hash == token_hash, ApiToken.revoked_at.is_(None), Labeler.deactivated_at.is_(None))
-    ).one_or_none()
+    row = directly(session, _TOKEN, token=token_hash).one_or_none()
     if row is None:
         return None
-    session.execute(
-        update(ApiToken)
-        .where(
-            ApiToken.id == row[0].id,
-            (ApiToken.used_at.is_(None)) | (ApiToken.used_at < func.now() - timedelta(minutes=1)),
+    *account, token_id, unmarked = row
+    if unmarked:
+        session.execute(
+            update(ApiToken)
+            .where(ApiToken.id == token_id)
+            .values(used_at=func.now())
+            .execution_options(synchronize_session=False)
         )
-        .values(used_at=func.now())
-        .execution_options(synchronize_session=False)
-    )
-    return row[1]
+    return Account(*account)
 
 
 def audit(
@@ -328,15 +357,16 @@ def assign_batch(session: Session, batch_id: int, labeler_ids: list[int]) -> Non
         session.delete(row)
     session.flush()
     session.add_all(BatchLabeler(batch_id=batch_id, labeler_id=labeler_id) for labeler_id in labeler_ids)
+    session.flush()
 
 
-def assigned(session: Session) -> dict[int, list[str]]:
-    """Names of the people each batch is assigned to."""
+def assigned(session: Session, batch_ids: list[int]) -> dict[int, list[str]]:
+    """Names of the people each of these batches is assigned to."""
     found: dict[int, list[str]] = {}
     for batch_id, name in session.execute(
         select(BatchLabeler.batch_id, Labeler.name)
         .join(Labeler, Labeler.id == BatchLabeler.labeler_id)
-        .join(Batch, Batch.id == BatchLabeler.batch_id)
+        .where(BatchLabeler.batch_id.in_(batch_ids))
         .order_by(Labeler.name)
     ):
         found.setdefault(batch_id, []).append(name)

@@ -35,6 +35,7 @@ def _line(person: Person, viewer: Viewer) -> PersonLine:
         name=labeler.name,
         role=Role(labeler.role).value,
         simulated=labeler.kind == LabelerKind.SIMULATED,
+        calibrates=labeler.calibrates,
         state=state,
         answers=person.answers,
         seen=person.last_seen,
@@ -57,22 +58,23 @@ def invite_page(door: DoorDep) -> Response:
     """Where somebody is invited."""
     with door.enter(*ADMIN):
         pass
-    context = InvitePage("", Role.LABELER.value, LabelerKind.HUMAN.value, {})
+    context = InvitePage("", Role.LABELER.value, LabelerKind.HUMAN.value, False, {})
     return page(door.request, "people/invite.html", context)
 
 
 @router.post("/people")
-def invite(door: DoorDep, name: Text = "", role: Text = "", kind: Text = LabelerKind.HUMAN.value) -> Response:
+def invite(
+    door: DoorDep, name: Text = "", role: Text = "", kind: Text = LabelerKind.HUMAN.value, calibrates: Text = ""
+) -> Response:
     """A new account; its one-time link is shown this once."""
+    judging = calibrates == "yes"
     try:
         with door.enter(*ADMIN) as desk:
-            _, token = people.invite(desk.session, desk.viewer, name, _role(role), _kind(kind))
-    except Invalid as refusal:
-        errors = {refusal.field or "name": f"{refusal.what} {refusal.what_to_do}"}
-        return page(door.request, "people/invite.html", InvitePage(name, role, kind, errors), 422)
-    except Conflict as refusal:
-        errors = {"name": f"{refusal.what} {refusal.what_to_do}"}
-        return page(door.request, "people/invite.html", InvitePage(name, role, kind, errors), 409)
+            _, token = people.invite(desk.session, desk.viewer, name, _role(role), _kind(kind), calibrates=judging)
+    except (Invalid, Conflict) as refusal:
+        field = refusal.field if isinstance(refusal, Invalid) and refusal.field else "name"
+        context = InvitePage(name, role, kind, judging, {field: f"{refusal.what} {refusal.what_to_do}"})
+        return page(door.request, "people/invite.html", context, 422 if isinstance(refusal, Invalid) else 409)
     return _shown_once(door, name.strip(), token, invited=True)
 
 
@@ -127,6 +129,7 @@ class PersonRequest(BaseModel):
     name: Annotated[str, Field(max_length=1000)]
     role: Role = Role.LABELER
     kind: LabelerKind = LabelerKind.HUMAN
+    calibrates: bool = False
 
 
 class PersonAnswer(BaseModel):
@@ -140,7 +143,9 @@ class PersonAnswer(BaseModel):
 def invite_by_program(door: DoorDep, wanted: PersonRequest) -> PersonAnswer:
     """Make an account. Admins only."""
     with door.enter(*ADMIN) as desk:
-        labeler_id, token = people.invite(desk.session, desk.viewer, wanted.name, wanted.role, wanted.kind)
+        labeler_id, token = people.invite(
+            desk.session, desk.viewer, wanted.name, wanted.role, wanted.kind, calibrates=wanted.calibrates
+        )
         return PersonAnswer(id=labeler_id, link=_address(door, token))
 
 

@@ -25,9 +25,10 @@ HERE = "10.0.0.7"
 
 
 def _member(session: Session, name: str = "Ada", role: Role = Role.LABELER) -> tuple[Viewer, str]:
-    """Somebody who was invited and came in: their viewer and session token."""
+    """Somebody who was invited, came in and has read the guidelines: their viewer and session token."""
     _, link = people.invite(session, make.admin(session), name, role, LabelerKind.HUMAN)
     token, viewer = _use(session, link, PASSWORD)
+    make.has_read(session, viewer.id)
     return viewer, token
 
 

@@ -52,6 +52,8 @@ TYPED: list[tuple[dict[str, str], int, str]] = [
     ({"name": "Ada", "role": "root"}, 422, "Choose what the account is for"),
     ({"name": "Ada", "role": "labeler", "kind": "robot"}, 422, "Choose who stands behind"),
     ({"name": "Ada", "role": "admin", "kind": "simulated"}, 422, "has the role labeler"),
+    ({"name": "Ada", "role": "researcher", "calibrates": "yes"}, 422, "with an account of the role labeler"),
+    ({"name": "Ada", "role": "labeler", "kind": "simulated", "calibrates": "yes"}, 422, "as a person"),
     ({"name": "ADMIN", "role": "labeler"}, 409, "already an account"),
     ({"name": "<script>alert(1)</script>", "role": "nope"}, 422, "&lt;script&gt;alert(1)&lt;/script&gt;"),
 ]
@@ -125,6 +127,23 @@ def test_two_admins_cannot_put_each_other_out(work: Work) -> None:
         thread.join(30)
     with work() as session:
         assert (len(refused), store.active_admins(session)) == (1, 1)
+
+
+def test_a_researcher_gets_an_account_to_judge_with(front: Front, admin: TestClient, work: Work) -> None:
+    invited = admin.post("/people", data={"name": "Rosa judges", "role": "labeler", "calibrates": "yes"})
+    assert invited.status_code == 201
+    program = front.program(admin)
+    assert program.post("/api/people", json={"name": "Rolf judges", "calibrates": True}).status_code == 201
+    assert program.post("/api/people", json={"name": "Bob"}).status_code == 201
+    assert program.post("/api/people", json={"name": "x", "role": "admin", "calibrates": True}).status_code == 422
+    with work() as session:
+        rows = store.labelers_by_name(session, ["Rosa judges", "Rolf judges", "Bob"])
+        assert {name: row.calibrates for name, row in rows.items()} == {
+            "Rosa judges": True,
+            "Rolf judges": True,
+            "Bob": False,
+        }
+    assert admin.get("/people").text.count("labeler, a researcher") == 2
 
 
 def test_unknown_and_imported_accounts_cannot_be_touched(admin: TestClient, work: Work) -> None:
