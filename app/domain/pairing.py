@@ -1,4 +1,4 @@
-"""Which documents get a comparison, and of what kind: the policy against the reference, or two samples of it.
+"""Which documents get a comparison, why (the policy against the reference, or two samples of it), and of what kind.
 
 Knows counts and shares. Knows nothing of models or rows; randomness is an argument. The paper had no systematic plan
 for pairing (App. C.6); this follows its two largest kinds (Table 11).
@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from app.domain.protocols import Protocol
 from app.domain.recipes import PairingRecipe
-from app.domain.words import Split
+from app.domain.words import ComparisonKind, Split
 
 REFERENCE = "policy against reference"
 SAMPLES = "two samples of the policy"
+SENTINEL = "fixed baseline against reference"
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,26 @@ def _draw(recipe: PairingRecipe, candidates: Sequence[Candidate], number: int, r
         Planned(each.document_id, each.split, reason if each.has_reference else SAMPLES)
         for each, reason in zip(order, reasons, strict=False)
     ]
+
+
+def sentinels(protocol: Protocol, pairs: int) -> int:
+    """How many pairs of the fixed baseline belong beside so many others."""
+    return round(pairs * protocol.sentinel_share)
+
+
+def kinds(protocol: Protocol, pairs: int, with_sentinels: int, random: Random) -> list[ComparisonKind]:
+    """The kinds of `pairs` comparisons and of the sentinels among them, in the order in which they are put up.
+
+    Each kind is spread evenly: its n-th is somewhere in the n-th of equal parts of the batch, so that whoever judges a
+    part of it meets the shares that were asked for, and no place tells what is there.
+    """
+    shared = round(pairs * protocol.shared_share)
+    calibration = min(round(pairs * protocol.calibration_share), pairs - shared)
+    numbers = {
+        ComparisonKind.ORDINARY: pairs - shared - calibration,
+        ComparisonKind.SHARED: shared,
+        ComparisonKind.CALIBRATION: calibration,
+        ComparisonKind.SENTINEL: with_sentinels,
+    }
+    places = [((index + random.random()) / number, kind) for kind, number in numbers.items() for index in range(number)]
+    return [kind for _, kind in sorted(places)]

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from app.domain.errors import Invalid
+from app.domain.words import ComparisonKind
 
 MOST_OPINIONS = 100
 LONGEST_PACE = 3600
@@ -70,6 +71,10 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """For a row."""
         return asdict(self)
+
+    def opinions_on(self, kind: ComparisonKind, opinions: int) -> int:
+        """How many labelers a pair of this kind is put up for in a batch that asks for so many `opinions`."""
+        return max(opinions, self.shared_opinions) if kind is ComparisonKind.SHARED else opinions
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,18 @@ def launch(session: Session, viewer: Viewer, recipe_id: int, *, with_simulated: 
     return new.number
 
 
-def sample_pairs(session: Session, viewer: Viewer, recipe_id: int, pairs: int, *, with_simulated: bool) -> int:
+def sample_pairs(
+    session: Session,
+    viewer: Viewer,
+    recipe_id: int,
+    pairs: int,
+    *,
+    with_simulated: bool,
+    notes_first: bool | None = None,
+) -> int:
     """Ask for pairs from the current policy outside of rounds; the next round adopts them. Gives the run's id.
 
+    `notes_first` overrides what the project's protocol says when they are put up; None leaves it.
     Raises Invalid for a number out of range, Conflict while a round is active (it samples its own).
     """
     project = the_project(session)
@@ -116,7 +125,13 @@ def sample_pairs(session: Session, viewer: Viewer, recipe_id: int, pairs: int, *
     active = rounds.lock_project_rounds(session, project.id)
     if active is not None:
         raise Conflict(f"Round {active.number} is going on and samples its own pairs.", "Wait for its end.")
-    payload = {"for": FOR_QUEUE, "recipe_id": row.id, "pairs": pairs, "with_simulated": with_simulated}
+    payload = {
+        "for": FOR_QUEUE,
+        "recipe_id": row.id,
+        "pairs": pairs,
+        "with_simulated": with_simulated,
+        "notes_first": notes_first,
+    }
     return protocol.ask(session, viewer, Stage.SAMPLE, payload).id
 
 
@@ -149,7 +164,7 @@ def finish_labeling(session: Session, viewer: Viewer, number: int) -> int:
 
 def opinion_given(session: Session, batch_id: int) -> None:
     """Called with every answer: when it was the last one its round waited for, the round goes on."""
-    round_id = batches.round_waiting_for(session, batch_id)
+    round_id = batches.round_judged(session, batch_id)
     if round_id is not None:
         # The answer has its slot locked, and who ends the labeling locks the round first: waiting could be for ever.
         _look_at_labeling(session, round_id, wait=False)
@@ -166,7 +181,7 @@ def look_around(session: Session) -> int:
 
 def _look_at_labeling(session: Session, round_id: int, *, wait: bool) -> None:
     batch_ids = batches.batches_of_round(session, round_id)
-    if batches.unfinished_slots(session, batch_ids):
+    if batches.has_unfinished_slots(session, batch_ids):
         return
     found = rounds.round_by_id(session, round_id)
     active = rounds.lock_project_rounds(session, found.round.project_id, wait=wait)
@@ -337,7 +352,10 @@ def run_view(session: Session, run: Run) -> RunView:
     """A run's row as a value."""
     done, total, words = run.done, run.total, run.words
     if run.state == RunState.WAITING and run.round_id is not None:
-        done = batches.done_slots(session, batches.batches_of_round(session, run.round_id))
+        batch_ids = batches.batches_of_round(session, run.round_id)
+        done = batches.done_slots(session, batch_ids)
+        # An admin may have asked for more opinions, or for fewer, since it began to wait.
+        total = done + batches.unfinished_slots(session, batch_ids)
         words = f"Waiting for labelers: {done} of {total} opinions given."
     return RunView(
         id=run.id,

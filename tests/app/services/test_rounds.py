@@ -1,5 +1,6 @@
 """A round goes from stage to stage, waits for people, and ends once, in every order in which things can happen."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -11,9 +12,20 @@ from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import Conflict, NotFound, StaleClaim
 from app.domain.recipes import NAMED, TINY
-from app.domain.words import QUEUE_OF, LabelerKind, RoundState, RunState, SlotState, Split, Stage
+from app.domain.words import (
+    QUEUE_OF,
+    BatchPurpose,
+    ComparisonKind,
+    LabelerKind,
+    RoundState,
+    RunState,
+    SlotState,
+    Split,
+    Stage,
+)
 from app.jobs import RUN_NAMES, Job
-from app.services import judging, rounds
+from app.services import batches as put_up
+from app.services import comparisons, judging, rounds
 from app.services import runs as protocol
 from app.services.install import furnish
 from app.services.people import Viewer
@@ -22,7 +34,7 @@ from app.services.runs import Claim
 from app.store import answers, batches
 from app.store import rounds as store
 from app.store.session import Session, Sessions, unit_of_work
-from app.store.tables import Batch, Recipe, Round, Run
+from app.store.tables import Batch, Comparison, Recipe, Round, Run, Slot
 from tests.conftest import Work
 from tests.support import factories as make
 
@@ -354,6 +366,25 @@ def test_labeling_cannot_be_finished_with_nothing(work: Work) -> None:
         assert make.slot_states(session, pairs.comparisons[0]) == [SlotState.OPEN]
 
 
+def test_labeling_cannot_be_finished_with_answers_that_do_not_count(work: Work) -> None:
+    with work() as session:
+        worker, boss = make.labeler(session), make.admin(session)
+        pairs = _to_labeling(session, 2)
+        make.say(session, worker, make.hold(session, worker)[0])
+        [slot] = make.slots(session, pairs.comparisons[0])
+        comparisons.void(session, boss, pairs.comparisons[0], slot.id, "A wrong click.")
+        [gold] = make.standing(session, BatchPurpose.GOLD)
+        session.get_one(Batch, pairs.batch_id).protocol = {"gold_share": 0.5}
+        session.flush()
+        for _ in range(3):
+            for showing in make.hold(session, worker, 2):
+                if make.slot_of(session, showing).comparison_id == gold:
+                    make.say(session, worker, showing)
+        assert len(make.answers(session, gold)) == 1
+        with pytest.raises(Conflict, match="Nothing has been judged"):
+            rounds.finish_labeling(session, boss, 1)
+
+
 def test_labeling_cannot_be_finished_before_it_began(work: Work) -> None:
     with work() as session:
         _launch(session)
@@ -361,6 +392,124 @@ def test_labeling_cannot_be_finished_before_it_began(work: Work) -> None:
             rounds.finish_labeling(session, make.admin(session), 1)
         with pytest.raises(NotFound):
             rounds.finish_labeling(session, make.admin(session), 2)
+
+
+# More opinions, fewer, and pairs of other kinds
+
+
+def _of_kinds(session: Session, pairs: make.Pairs, *kinds: ComparisonKind) -> None:
+    for comparison_id, kind in zip(pairs.comparisons, kinds, strict=True):
+        session.get_one(Comparison, comparison_id).kind = kind
+    session.flush()
+
+
+def test_a_round_waits_for_every_opinion_of_the_shared_pool_and_learns_from_each(work: Work) -> None:
+    with work() as session:
+        labelers = [make.labeler(session) for _ in range(3)]
+        pairs = _to_labeling(session, 3)
+        _of_kinds(session, pairs, ComparisonKind.ORDINARY, ComparisonKind.SHARED, ComparisonKind.SENTINEL)
+        for number in (2, 3):
+            session.add(Slot(batch_id=pairs.batch_id, comparison_id=pairs.comparisons[1], number=number))
+        session.flush()
+        assert make.judge_all(session, labelers[0]) == 3
+        view = rounds.view(session, 1).runs[2]
+        assert (view.state, view.done, view.total) == (RunState.WAITING, 3, 5)
+        assert make.judge_all(session, labelers[1]) == 1
+        assert _states(session)[2] == "waiting"
+        assert make.judge_all(session, labelers[2]) == 1
+        view = rounds.view(session, 1).runs[2]
+        assert (view.state, view.result["judged"]) == (RunState.SUCCEEDED, 5)
+        learned = list(answers.judged(session, the_project(session).id))
+        assert Counter(row.kind for row in learned) == {
+            ComparisonKind.ORDINARY: 1,
+            ComparisonKind.SHARED: 3,
+            ComparisonKind.SENTINEL: 1,
+        }
+
+
+def test_a_round_does_not_wait_for_what_researchers_are_lent(work: Work) -> None:
+    with work() as session:
+        worker, researcher = make.labeler(session), make.labeler(session)
+        pairs = _to_labeling(session, 2)
+        lent = Slot(batch_id=pairs.batch_id, comparison_id=pairs.comparisons[0], number=2, for_labeler_id=researcher.id)
+        session.add(lent)
+        session.flush()
+        assert rounds.view(session, 1).runs[2].total == 2
+        first, second = make.hold(session, worker, 2)
+        make.say(session, worker, first)
+        make.say(session, worker, second)
+        assert _states(session)[2:4] == ["succeeded", "queued"]
+        assert rounds.view(session, 1).runs[2].result["judged"] == 2
+        # Nobody took it from them, either.
+        assert make.judge_all(session, researcher) == 1
+        assert len(list(answers.judged(session, the_project(session).id))) == 3
+
+
+def test_finishing_the_labeling_leaves_what_researchers_are_lent(work: Work) -> None:
+    with work() as session:
+        worker, researcher, boss = make.labeler(session), make.labeler(session), make.admin(session)
+        pairs = _to_labeling(session, 2)
+        session.add(
+            Slot(batch_id=pairs.batch_id, comparison_id=pairs.comparisons[0], number=2, for_labeler_id=researcher.id)
+        )
+        session.flush()
+        make.say(session, worker, make.hold(session, worker)[0])
+        assert rounds.finish_labeling(session, boss, 1) == 1
+        assert make.judge_all(session, researcher) == 1
+
+
+def test_a_round_waits_for_opinions_that_were_asked_for_later(work: Work) -> None:
+    with work() as session:
+        one, two, boss = make.labeler(session), make.labeler(session), make.admin(session)
+        pairs = _to_labeling(session, 2)
+        put_up.set_opinions(session, boss, pairs.batch_id, 2)
+        assert make.judge_all(session, one) == 2
+        view = rounds.view(session, 1).runs[2]
+        assert (view.state, view.done, view.total) == (RunState.WAITING, 2, 4)
+        assert view.words == "Waiting for labelers: 2 of 4 opinions given."
+        assert make.judge_all(session, two) == 2
+        assert _states(session)[2:4] == ["succeeded", "queued"]
+
+
+def test_a_round_goes_on_when_the_last_open_opinions_are_taken_back(work: Work) -> None:
+    with work() as session:
+        worker, boss = make.labeler(session), make.admin(session)
+        pairs = _to_labeling(session, 2, opinions=2)
+        make.judge_all(session, worker)
+        assert put_up.set_opinions(session, boss, pairs.batch_id, 1) == (0, 2)
+        assert _states(session)[2:4] == ["succeeded", "queued"]
+
+
+def test_a_round_goes_on_when_its_last_open_opinion_is_made_void(work: Work) -> None:
+    with work() as session:
+        worker, boss = make.labeler(session), make.admin(session)
+        pairs = _to_labeling(session, 2)
+        make.say(session, worker, make.hold(session, worker)[0])
+        comparisons.void_open(session, boss, pairs.comparisons[0], "Not this one.")
+        assert _states(session)[2] == "waiting"
+        [slot] = make.slots(session, pairs.comparisons[1])
+        comparisons.void(session, boss, pairs.comparisons[1], slot.id, "Nor this one.")
+        assert _states(session)[2:4] == ["succeeded", "queued"]
+
+
+def test_sentinel_pairs_come_on_top_of_those_that_a_recipe_asks_for(work: Work) -> None:
+    with work() as session:
+        pairs = make.pairs(session, 3)
+        _of_kinds(session, pairs, ComparisonKind.ORDINARY, ComparisonKind.SENTINEL, ComparisonKind.SHARED)
+        assert batches.unadopted(session, the_project(session).id) == batches.Unadopted(2, 3, 0)
+        _launch(session)
+        assert batches.batches_of_round(session, _round(session).id) == [pairs.batch_id]
+        assert batches.count_comparisons(session, _round(session).id) == {Split.TRAIN: 2}
+
+
+def test_summaries_to_rate_belong_to_no_round(work: Work) -> None:
+    with work() as session:
+        rated = make.to_rate(session, 3)
+        _launch(session)
+        assert batches.batches_of_round(session, _round(session).id) == []
+        assert batches.unadopted(session, the_project(session).id) == batches.Unadopted(0, 0, 0)
+        assert batches.open_slots(session, the_project(session).id) == 3
+        assert rated.batch_id
 
 
 # Cancelling

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.domain.words import LabelerKind, Role, RunState, Stage
+from app.domain.protocols import Protocol
+from app.domain.words import BatchPurpose, ComparisonKind, LabelerKind, Role, RunState, Stage
 from app.jobs import Job, run_job
 from app.services import rounds
-from app.store import people, runs
-from app.store.tables import Batch, BatchLabeler, Run, Slot
+from app.services.projects import the_project
+from app.store import corpus, people, runs
+from app.store.tables import Batch, BatchLabeler, Comparison, Run, Slot
 from tests.app.web.conftest import Front
 from tests.conftest import Work
 from tests.support import factories
@@ -139,7 +141,9 @@ def test_unknown_batches_and_runs_are_not_there(admin: TestClient, work: Work) -
 
 def test_pairs_are_asked_for_and_followed(admin: TestClient, work: Work, sent: list[Job]) -> None:
     recipe = recipe_id(work)
-    asked = admin.post("/batches/samples", data={"pairs": "12", "recipe": recipe, "simulated": "yes"})
+    asked = admin.post(
+        "/batches/samples", data={"pairs": "12", "recipe": recipe, "simulated": "yes", "notes_first": "yes"}
+    )
     assert asked.headers["location"] == "/batches"
     (job,) = sent
     assert job.run_id is not None
@@ -147,9 +151,15 @@ def test_pairs_are_asked_for_and_followed(admin: TestClient, work: Work, sent: l
     with work() as session:
         run = runs.run(session, job.run_id)
         assert run is not None
-        assert run.payload == {"for": "queue", "recipe_id": int(recipe), "pairs": 12, "with_simulated": True}
+        assert run.payload == {
+            "for": "queue",
+            "recipe_id": int(recipe),
+            "pairs": 12,
+            "with_simulated": True,
+            "notes_first": True,
+        }
     page = admin.get("/batches").text
-    for words in ("12 pairs, tiny, with simulated labelers", "Waiting for a worker.", 'data-live="on"'):
+    for words in ("12 pairs, tiny, notes first, with simulated labelers", "Waiting for a worker.", 'data-live="on"'):
         assert words in page, words
     admin.post(f"/batches/samples/{job.run_id}/cancel")
     assert 'data-live="on"' not in admin.get("/batches").text
@@ -181,3 +191,119 @@ def test_refused_pairs_keep_what_was_typed(admin: TestClient, work: Work, sent: 
     sent.clear()
     busy = admin.post("/batches/samples", data={"pairs": "5", "recipe": recipe})
     assert (busy.status_code, "Round 1 is going on" in busy.text, sent) == (409, True, [])
+
+
+# Opinions, protocol, ratings
+
+
+def test_a_batch_is_asked_of_more_people_or_fewer(admin: TestClient, labeler: TestClient, work: Work) -> None:
+    with work() as session:
+        batch = factories.pairs(session, 3).batch_id
+    assert admin.post(f"/batches/{batch}/opinions", data={"opinions": " 2 "}).status_code == 303
+    page = admin.get(f"/batches/{batch}").text
+    assert "It asks for 2 opinions each. 3 more are open. The rest waits: 1 person judges at present." in page
+    assert 'name="opinions" type="number" value="2"' in page
+    assert "0 given, 6 open" in page
+    assert given_to(labeler, 3) == 3
+    admin.post(f"/batches/{batch}/opinions", data={"opinions": "1"})
+    page = admin.get(f"/batches/{batch}").text
+    assert "It asks for 1 opinion each. 3 open ones became void." in page
+    assert "0 given, 3 open" in page
+    for bad, words in (("", "not a whole number"), ("0", "0 opinions cannot be asked for."), ("101", "101 opinions")):
+        answer = admin.post(f"/batches/{batch}/opinions", data={"opinions": bad})
+        assert (answer.status_code, words in answer.text) == (422, True), bad
+        assert f'name="opinions" type="number" value="{bad}"' in answer.text
+    assert admin.post("/batches/999/opinions", data={"opinions": "1"}).status_code == 404
+
+
+def test_a_batch_says_how_its_pairs_are_judged(admin: TestClient, labeler: TestClient, work: Work) -> None:
+    with work() as session:
+        batch = factories.pairs(session, 2).batch_id
+    before = labeler.post("/api/leases", json={"ahead": 1}).json()["items"]
+    changed = admin.post(f"/batches/{batch}/protocol", data={"notes_first": "yes", "gold_share": "7.5"})
+    assert changed.status_code == 303
+    page = admin.get(f"/batches/{batch}").text
+    assert 'name="gold_share" type="number" value="7.5"' in page
+    assert re.search(r'name="notes_first" type="checkbox" value="yes" checked', page)
+    items = labeler.post("/api/leases", json={"ahead": 2}).json()["items"]
+    assert [(each["showing"] == before[0]["showing"], each["notes_first"]) for each in items] == [
+        (True, False),
+        (False, True),
+    ]
+    assert [each["document"] is None for each in items] == [False, True]
+    refused = admin.post(f"/batches/{batch}/protocol", data={"gold_share": "51"})
+    assert (refused.status_code, "must be 0 to 50%" in refused.text) == (422, True)
+    assert 'name="gold_share" type="number" value="51"' in refused.text
+    with work() as session:
+        assert session.get_one(Batch, batch).protocol["gold_share"] == 0.075
+
+
+def test_a_batch_tells_its_kinds_of_pairs(admin: TestClient, work: Work) -> None:
+    with work() as session:
+        pairs = factories.pairs(session, 3, protocol=Protocol(shared_share=0.5, shared_opinions=4))
+        session.get_one(Comparison, pairs.comparisons[0]).kind = ComparisonKind.SHARED
+        session.get_one(Comparison, pairs.comparisons[1]).kind = ComparisonKind.SENTINEL
+    page = re.sub(r"\s+", " ", admin.get(f"/batches/{pairs.batch_id}").text)
+    for words in (
+        "<dt>ordinary</dt><dd>1, 1 opinion each</dd>",
+        "<dt>shared pool</dt><dd>1, 4 opinions each</dd>",
+        "<dt>sentinel</dt><dd>1, the fixed baseline against the reference</dd>",
+    ):
+        assert words in page, words
+
+
+def test_standing_pairs_are_paused_and_nothing_else(admin: TestClient, work: Work) -> None:
+    with work() as session:
+        gold = factories.standing(session, BatchPurpose.GOLD, 2)
+        batch = session.get_one(Comparison, gold[0]).batch_id
+    page = admin.get(f"/batches/{batch}").text
+    assert ("2 gold pairs" in page, "each labeler once" in page, "standing" in page) == (True, True, True)
+    for path in ("opinions", "protocol", "priority", "people"):
+        assert f'action="/batches/{batch}/{path}"' not in page, path
+    assert f'action="/batches/{batch}/pause"' in page
+    assert admin.post(f"/batches/{batch}/opinions", data={"opinions": "2"}).status_code == 409
+    assert admin.post(f"/batches/{batch}/protocol", data={"gold_share": "1"}).status_code == 409
+
+
+def test_summaries_are_put_up_for_rating(admin: TestClient, labeler: TestClient, work: Work) -> None:
+    assert "Nobody has written a summary yet." in admin.get("/batches").text
+    with work() as session:
+        for _ in range(3):
+            factories.summary(session, factories.document(session).id, policy=f"sup1 {EVIL}")
+        name = f"sup1 {EVIL}"
+        policy = str(corpus.policies_by_name(session, the_project(session).id, [name])[name].id)
+    assert EVIL not in admin.get("/batches").text
+    form = {"policy": policy, "documents": "2", "opinions": "2"}
+    put_up = admin.post("/batches/ratings", data=form)
+    assert put_up.status_code == 303
+    page = admin.get(put_up.headers["location"]).text
+    assert ("2 summaries are up for rating." in page, "2 summaries to rate" in page) == (True, True)
+    assert "/comparisons" not in page
+    assert "How a pair is judged" not in page
+    batch = int(put_up.headers["location"].rsplit("/", 1)[1])
+    assert [each["task"] for each in labeler.post("/api/leases", json={"ahead": 3}).json()["items"]] == ["rate"] * 2
+    row = re.search(r"<tbody>.*?</tbody>", admin.get("/batches").text, re.DOTALL)
+    assert row is not None and "to rate" in row[0]
+    assert admin.post(f"/batches/{batch}/priority", data={"priority": "3"}).status_code == 303
+    assert admin.post(f"/batches/{batch}/pause").status_code == 303
+    admin.post("/batches/ratings", data=form)
+    none_left = admin.post("/batches/ratings", data=form)
+    assert (none_left.status_code, "no summary that was not put up" in none_left.text) == (409, True)
+    for field, bad in (("policy", ""), ("policy", "999"), ("documents", "0"), ("documents", "x"), ("opinions", "101")):
+        answer = admin.post("/batches/ratings", data={**form, field: bad})
+        assert (answer.status_code, f'href="#field-{field}"' in answer.text) == (422, True), (field, bad)
+
+
+def test_batches_are_listed_page_by_page(admin: TestClient, work: Work) -> None:
+    with work() as session:
+        ids = [factories.pairs(session, 0).batch_id for _ in range(60)][::-1]
+
+    def shown(path: str) -> list[int]:
+        return [int(each) for each in re.findall(r'<th scope="row"><a href="/batches/(\d+)"', admin.get(path).text)]
+
+    assert shown("/batches") == ids[:50]
+    [older] = re.findall(r'href="([^"]*)" rel="next"', admin.get("/batches").text)
+    assert shown(older) == ids[50:]
+    [newer] = re.findall(r'href="([^"]*)" rel="prev"', admin.get(older).text)
+    assert newer == "/batches"
+    assert admin.get("/batches?before=0").status_code in (400, 404, 422)
