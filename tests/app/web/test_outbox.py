@@ -25,6 +25,7 @@ TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", 
 BLOCKED = """
 Object.defineProperty(window, "localStorage", { get() { throw new DOMException("blocked", "SecurityError"); } });
 """
+FULL = 'Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); };'
 BROKEN = ["{", "", "null", "7", "[]", '"text"', '{"viewer": "Ada"}', '{"viewer": "Ada", "body": null, "path": "/x"}']
 
 
@@ -44,7 +45,8 @@ class Server:
         app.state.settings, app.state.jinja = Settings(), environment()
         scope = {"type": "http", "method": "GET", "path": "/label", "headers": [], "query_string": b"", "app": app}
         request = Request(scope | {"state": {"viewer": Viewer(1, "Ada", Role.LABELER, LabelerKind.HUMAN)}})
-        self.html = bytes(page(request, "labeling/compare.html", ComparePage(list(WORDS.items()), [])).body)
+        context = ComparePage(ahead=1, scale=list(WORDS.items()), axes=[], reasons=[], concerns=[])
+        self.html = bytes(page(request, "labeling/compare.html", context).body)
 
     def answer(self, route: Route) -> None:
         path = route.request.url.removeprefix(HOME).partition("?")[0]
@@ -63,8 +65,18 @@ class Server:
             return {"status": "saved", "version": 1, "progress": progress}
         document = {"title": "A cat", "community": "cats", "text": "It sleeps."}
         summaries = [{"text": "It naps."}, {"text": "It is a cat."}]
-        pair = {"showing": str(uuid4()), "document": document, "summaries": summaries, "expires_at": None}
-        return {"items": [pair], "progress": progress}
+        pair = {
+            "showing": str(uuid4()),
+            "task": "compare",
+            "notes_first": False,
+            "document": document,
+            "summaries": summaries,
+            "notes": [None, None],
+            "practice": False,
+            "expires_at": None,
+            "answer": None,
+        }
+        return {"items": [pair], "before": None, "progress": progress}
 
     def sent(self) -> list[dict[str, Any]]:
         """The answers that arrived."""
@@ -91,32 +103,51 @@ def judge(tab: Page) -> None:
 def test_broken_entries_in_the_storage_do_not_kill_the_page(browser: Browser) -> None:
     unsent = {"showing": str(uuid4()), "key": str(uuid4()), "value": 9}
     whole = {"path": "/api/preferences", "body": unsent, "viewer": "Ada", "aside": False}
-    held = {f"hone.unsent.{number}": text for number, text in enumerate(BROKEN)}
-    held |= {"hone.unsent.whole": json.dumps(whole)}
+    held = {f"hone.{kind}.{number}": text for kind in ("unsent", "draft") for number, text in enumerate(BROKEN)}
+    held |= {f"hone.unsent.{unsent['showing']}": json.dumps(whole)}
     script = f"for (const [name, text] of Object.entries({json.dumps(held)})) localStorage.setItem(name, text);"
     tab, server = opened(browser, script)
     judge(tab)
     assert [each["value"] for each in server.sent()] == [9, 2]
     assert server.trouble == []
+    left = tab.evaluate("Object.keys(localStorage).filter((name) => !/^hone.unsent.[0-9]$/.test(name))")
+    assert left == [], "what the page cannot read and did not write as an answer is thrown away"
     tab.context.close()
 
 
-def test_a_blocked_storage_does_not_kill_the_page(browser: Browser) -> None:
-    tab, server = opened(browser, BLOCKED)
+@pytest.mark.parametrize("script", [BLOCKED, FULL], ids=["blocked", "full"])
+def test_a_storage_that_keeps_nothing_is_said_and_does_not_kill_the_page(browser: Browser, script: str) -> None:
+    tab, server = opened(browser, script)
+    expect(tab.get_by_text("This browser keeps nothing for this page.")).to_be_visible()
     judge(tab)
     assert [each["value"] for each in server.sent()] == [2]
-    assert server.trouble == []
     tab.locator("#show-keys").click()
     tab.locator("#use-keys").uncheck()
     assert server.trouble == []
     tab.context.close()
 
 
-def test_a_full_storage_does_not_kill_the_page(browser: Browser) -> None:
-    script = 'Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); };'
+@pytest.mark.parametrize("script", [BLOCKED, FULL], ids=["blocked", "full"])
+def test_what_only_the_page_itself_keeps_is_asked_about_before_it_is_lost(browser: Browser, script: str) -> None:
     tab, server = opened(browser, script)
+    expect(tab.locator("#document-title")).to_have_text("A cat")
+    tab.keyboard.press("e")
+    tab.keyboard.type("A long thought.")
+    with tab.expect_event("dialog") as asked:
+        tab.close(run_before_unload=True)
+    assert asked.value.type == "beforeunload"
+    asked.value.dismiss()
+    expect(tab.locator("#explanation")).to_have_value("A long thought.")
+    assert server.sent() == []
+    tab.context.close()
+
+
+def test_another_persons_drafts_and_answers_are_left_alone(browser: Browser) -> None:
+    unsent = {"showing": str(uuid4()), "key": str(uuid4()), "value": 9}
+    theirs = {"path": "/api/preferences", "body": unsent, "viewer": "Bob", "at": 1, "aside": False}
+    name = f"hone.unsent.{unsent['showing']}"
+    tab, server = opened(browser, f"localStorage.setItem({json.dumps(name)}, {json.dumps(json.dumps(theirs))});")
     judge(tab)
-    tab.locator("#show-keys").click()
-    tab.locator("#use-keys").uncheck()
-    assert ([each["value"] for each in server.sent()], server.trouble) == ([2], [])
+    assert [each["value"] for each in server.sent()] == [2]
+    assert tab.evaluate("name => JSON.parse(localStorage.getItem(name)).viewer", name) == "Bob"
     tab.context.close()

@@ -30,14 +30,20 @@ export class ApiError extends Error {
  */
 
 /** @type {Post} */
-export async function post(path, body) {
+export const post = (path, body) =>
+  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+/** @param {string} path @returns {Promise<any>} as post */
+export const get = (path) => ask(path, {});
+
+/** @param {string} path @param {RequestInit} how */
+async function ask(path, how) {
   let response;
   let answer = null;
   try {
     response = await fetch(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify(body),
+      ...how,
+      headers: { ...how.headers, Accept: "application/json" },
       // A proxy that lost its session redirects to its own sign-in page: that must not pass for an answer.
       redirect: "manual",
       signal: AbortSignal.timeout(PATIENCE),

@@ -1,246 +1,398 @@
-/** The judging page: one pair at a time, from its lease to a saved answer. */
+/** The judging page: one item after the other, from the list that is held to an answer in the outbox. */
 
-import * as answer from "./answer.js";
-import { ApiError, post } from "./api.js";
+import { ApiError, get, post } from "./api.js";
+import { Drafts } from "./storage.js";
 import * as keys from "./keys.js";
 import { Leases } from "./leases.js";
-import { Outbox } from "./outbox.js";
-import { askWhy } from "./skip.js";
+import * as marks from "./marks.js";
+import { FLAGS, NOTES, Outbox } from "./outbox.js";
+import * as sheet from "./sheet.js";
 import { Timer } from "./timer.js";
 import * as view from "./view.js";
 
 /** @typedef {import("./leases.js").Item} Item */
-/** @typedef {import("./answer.js").Draft} Draft */
 /** @typedef {import("./outbox.js").Entry} Entry */
-/** @typedef {"loading" | "judging" | "sending" | "empty"} State */
+/**
+ * `waiting`: for what only the server can say next, the document or the researchers' answer, which `feedback` shows.
+ * @typedef {"loading" | "judging" | "waiting" | "feedback" | "empty"} State
+ */
 
 const LOOK_AGAIN = 20_000;
-/** @type {Draft} */
-const BLANK = { value: null, explanation: "", seconds: 0 };
 
 const page = view.element("judge", HTMLElement);
-const outbox = new Outbox(post, page.dataset.viewer ?? "");
-const leases = new Leases(post);
+const outbox = new Outbox(post, page.dataset.viewer ?? "", { saving, saved, waiting, refused, elsewhere });
+const drafts = new Drafts(page.dataset.viewer ?? "");
+const leases = new Leases(post, Number(page.dataset.ahead));
 const timer = new Timer();
 
 /** @type {State} */
 let state = "loading";
-/** @type {Item | null} the pair on the screen */
+/** @type {Item | null} what is on the screen */
 let current = null;
-/** @type {{item: Item, draft: Draft} | null} the last saved answer of this tab */
+/** @type {Item | null} the last one answered in this tab, with its answer */
 let last = null;
+/** @type {Item | null} what waits while the last answer is changed */
+let present = null;
 let changing = false;
-/** @type {{showing: string | undefined, draft: Draft}} what was begun on the pair that waits while the last answer is changed */
-let begun = { showing: undefined, draft: BLANK };
-/** @type {Entry | null} an answer that the server refused */
-let refused = null;
 let retrying = false;
+/** @type {import("./leases.js").Before | null} */
+let before = null;
 
-const waiting = () => state === "loading" || state === "empty";
-const untouched = () => state === "judging" && !changing && answer.chosen() === null && answer.explained() === null;
+const idle = () => state === "loading" || state === "empty";
+const nextHeld = () => leases.open.find((item) => item !== current && !outbox.holds(item.showing));
 
 /** @param {State} next */
 function enter(next) {
   state = next;
   page.dataset.state = next;
+  const judging = next === "judging";
+  const step = current && sheet.stepOf(current);
   view.show("empty", next === "empty");
   view.show("pair", current !== null);
-  view.show("changing", changing && next === "judging");
-  view.element("undo", HTMLButtonElement).disabled = !last || changing || next === "sending";
-  view.element("skip", HTMLButtonElement).disabled = changing || next === "sending";
-  answer.lock(next === "sending");
+  view.show("changing", changing && judging);
+  view.show("pending", false);
+  view.show("feedback", next === "feedback");
+  view.show("change-notes", judging && step === "compare" && Boolean(current?.notes_first));
+  view.element("undo", HTMLButtonElement).disabled = changing || next === "waiting" || next === "feedback";
+  view.element("skip", HTMLButtonElement).disabled = changing || !judging;
+  view.setText("save-words", next === "feedback" ? "Continue" : step === "notes" ? "Save and show the text" : "Save");
+  view.setText("save-key", step === "notes" ? "Ctrl Enter" : "Enter");
+  sheet.lock(!judging);
+  if (!judging) timer.turn(null);
 }
 
-/** @returns {Draft} */
-function draft() {
-  return { value: answer.chosen(), explanation: answer.explained() ?? "", seconds: timer.seconds };
-}
-
-/**
- * @param {Item} item
- * @param {Draft} draft
- */
-function open(item, draft) {
+/** @param {Item} item */
+function open(item) {
+  const draft = sheet.begin(item, drafts.read(item.showing));
+  const step = sheet.stepOf(item);
   current = item;
-  view.showPair(item);
-  answer.fill(draft);
-  timer.start(draft.seconds);
+  view.showItem(item);
+  sheet.turn(step, item);
+  sheet.fill(draft);
+  marks.clear(item);
   enter("judging");
-  // From here Space and the arrows scroll the document, and a screen reader starts to read it.
-  view.element("document-title", HTMLElement).focus({ preventScroll: true });
+  timer.start(draft.spent);
+  timer.turn(step === "notes" ? "notes" : "compare");
+  sheet.enter(step);
 }
 
-/** Opens the next pair that is held; an answer to it that never arrived comes back with it. */
+/** Opens the next that is held and not on its way to the server. */
 function openHeld() {
-  const item = leases.first;
-  if (!item) {
-    current = null;
-    if (state !== "empty") {
-      enter("empty");
-      view.element("empty-title", HTMLElement).focus();
-    }
-    return;
-  }
-  const unsent = outbox.find(item.showing);
-  if (unsent) {
-    open(item, { value: unsent.body.value ?? null, explanation: unsent.body.explanation ?? "", seconds: 0 });
-    enter("sending");
-  } else {
-    open(item, begun.showing === item.showing ? begun.draft : BLANK);
-  }
+  const item = nextHeld();
+  if (item) return open(item);
+  current = null;
+  view.showNothing(nothing());
+  if (state === "empty") return;
+  view.setText("question", "Judge");
+  enter("empty");
+  view.focus("empty-title");
 }
 
+function nothing() {
+  if (before) return { title: "Before you go on", words: before.words, link: before };
+  if (!navigator.onLine || outbox.size) {
+    const kept = outbox.size ? `What you did is kept in this browser, ${outbox.size} to be sent. ` : "";
+    return { title: "No more pairs for now", words: `${kept}The next ones come when the network is back.` };
+  }
+  const words = "New pairs come when a round has written them or an admin opens a batch.";
+  return { title: "Nothing to judge right now", words: `${words} Leave this page open: it looks again by itself.` };
+}
+
+/** Asks what is held now, and goes on where the page waits for it. */
 async function look() {
   try {
-    view.showProgress(await leases.fetch());
+    const found = await leases.fetch();
+    before = found.before;
+    view.showProgress(found.progress);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    view.showTrouble(error, { again: true, aside: false });
+    // What is held is enough for now.
+    if (current && error.trouble === "unreachable") return;
+    if (idle() && !navigator.onLine) openHeld();
+    else view.showTrouble(error, { aside: false });
     return;
   }
-  if (!refused) view.hideTrouble();
-  if (waiting() || (untouched() && leases.first?.showing !== current?.showing)) openHeld();
+  if (!outbox.refused) view.show("trouble", false);
+  const news = current && leases.find(current.showing);
+  if (idle()) openHeld();
+  else if (news?.document && !current?.document && !changing) open(news);
+  else if (state === "judging" && current && !news && !changing && sheet.untouched(current)) goOn();
 }
 
-/** @param {string} showing */
-async function goOn(showing) {
-  leases.drop(showing);
+/** From one that is done with to the next, or back to the one that was left to change an answer. */
+function goOn() {
+  const back = present && leases.find(present.showing);
+  present = null;
   changing = false;
   current = null;
-  if (leases.first) {
-    openHeld();
-  } else {
-    enter("loading");
-    await look();
-  }
+  if (back && !outbox.holds(back.showing)) return open(back);
+  if (nextHeld()) return openHeld();
+  enter("loading");
+  look();
+}
+
+/** What was typed is in the storage before anything else happens to it. */
+function keepDraft() {
+  if (state !== "judging" || !current) return;
+  drafts.write(current.showing, { ...sheet.read(), spent: timer.steps });
+  view.show("unkept", !drafts.kept);
 }
 
 function save() {
-  if (state === "sending") {
-    outbox.send();
-    return;
-  }
+  if (state === "feedback") return goOn();
+  if (state === "waiting") return outbox.send();
   if (state !== "judging" || !current) return;
-  const value = answer.chosen();
-  if (value === null) {
-    view.showStatus("waiting", "Choose 1 to 9 first");
-    return;
-  }
-  enter("sending");
-  outbox.put("/api/preferences", {
-    showing: current.showing,
-    value,
-    explanation: answer.explained(),
-    seconds: timer.seconds,
-  });
-}
-
-async function skip() {
   const item = current;
-  if (state !== "judging" || changing || !item) return;
-  const why = await askWhy();
-  if (!why || state !== "judging" || current !== item) return;
-  enter("sending");
-  outbox.put("/api/skips", { showing: item.showing, ...why });
+  const step = sheet.stepOf(item);
+  const again = step === "compare" && sheet.stepAt(document.activeElement) === "notes";
+  const missing = sheet.missing(again ? "notes" : step);
+  if (missing) return view.showStatus("waiting", missing);
+  if (step === "notes" || again) return saveNotes();
+  if (sheet.rewritten(item)) saveNotes();
+  const said = sheet.answered(step);
+  const spent = timer.steps;
+  const seconds = spent.notes + spent.compare + spent.explain;
+  leases.settle(item.showing);
+  if (item.practice) enter("waiting");
+  else last = { ...item, answer: said };
+  outbox.put(step === "rate" ? "/api/ratings" : "/api/preferences", {
+    showing: item.showing,
+    ...said,
+    seconds,
+    ...(step === "compare" && { steps: spent }),
+  });
+  if (!item.practice) goOn();
 }
 
-function undo() {
-  if (!last || changing || state === "sending") return;
-  begun = { showing: current?.showing, draft: draft() };
+function saveNotes() {
+  if (!current) return;
+  const item = current;
+  keepDraft();
+  item.notes = sheet.read().notes.map((text, side) => text || item.notes[side]);
+  if (item.document) {
+    sheet.turn("compare", item);
+    view.focus("document-title");
+  } else enter("waiting");
+  outbox.put(NOTES, { showing: item.showing, notes: item.notes, seconds: timer.steps.notes });
+}
+
+/** In the second step: from reading the notes to writing them, and back. */
+function changeNotes() {
+  if (state !== "judging" || !current?.notes_first || !current.document) return;
+  if (sheet.writingNotes() && sheet.rewritten(current)) return saveNotes();
+  sheet.showNotes(!sheet.writingNotes(), current);
+  if (sheet.writingNotes()) sheet.writeNotes();
+}
+
+/** @param {"skip" | "flag"} what */
+async function pass(what) {
+  const item = current;
+  if (!item || (what === "skip" && (state !== "judging" || changing))) return;
+  const why = await sheet.askWhy(what);
+  if (!why || current !== item) return;
+  const body = { showing: item.showing, ...why };
+  if (what === "flag") return outbox.put(FLAGS, body);
+  if (state !== "judging") return;
+  leases.settle(item.showing);
+  outbox.put("/api/skips", body);
+  goOn();
+}
+
+async function undo() {
+  const ready = () => !changing && state !== "waiting" && state !== "feedback";
+  if (!ready()) return;
+  let item = last;
+  try {
+    item ??= (await get("/api/answers/last")).item;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return view.showTrouble(error, { aside: false });
+  }
+  if (!ready()) return;
+  if (!item) return view.showStatus("waiting", "There is no answer to change yet");
+  if (item.practice) return view.showStatus("waiting", "An answer in practice stays as it is");
+  keepDraft();
+  present = current;
   changing = true;
   view.showStatus("", "");
-  open(last.item, last.draft);
+  open(item);
 }
 
 function keep() {
-  if (!changing || state !== "judging") return;
-  changing = false;
-  openHeld();
+  if (!changing || state !== "judging" || !current) return;
+  drafts.forget(current.showing);
+  goOn();
 }
 
-/** A retry says nothing new; a screen reader would read it out each time. */
+/** From a text to reading, where single keys work; else from a change. */
+function leave() {
+  if (document.activeElement instanceof HTMLTextAreaElement) view.focus("question");
+  else keep();
+}
+
+/** A retry says nothing new. */
 function saving() {
   if (!retrying) view.showStatus("saving", "Saving…");
 }
 
-/** @param {Event} event */
-function arrived(event) {
-  const { entry, result } = /** @type {CustomEvent} */ (event).detail;
-  view.showProgress(result.progress);
-  view.hideTrouble();
-  refused = null;
+/** @param {Entry} entry @param {any} result */
+function saved(entry, result) {
+  const { showing } = entry.body;
   retrying = false;
-  const words = {
-    saved: result.version > 1 ? `Saved, version ${result.version}` : "Saved",
-    surplus: "Saved; others had answered this pair by then",
-    skipped: "Skipped",
-  };
-  view.showStatus("saved", words[/** @type {keyof typeof words} */ (result.status)] ?? "Saved");
-  const item = current;
-  if (state !== "sending" || !item || item.showing !== entry.body.showing) return;
-  if (result.status !== "skipped") {
-    last = { item, draft: { value: entry.body.value, explanation: entry.body.explanation ?? "", seconds: 0 } };
+  if (result.progress) view.showProgress(result.progress);
+  if (!outbox.refused) view.show("trouble", false);
+  view.showStatus(outbox.size ? "saving" : "saved", outbox.size ? "Saving…" : inWords(result));
+  if (entry.path === NOTES) {
+    const item = current?.showing === showing ? current : leases.find(showing);
+    if (item) item.document = result.document;
+    if (item && item === current && state === "waiting") open(item);
+  } else if (entry.path !== FLAGS) {
+    if (current?.showing !== showing || !changing) drafts.forget(showing);
+    if (result.feedback) showFeedback(entry, result.feedback);
   }
-  goOn(entry.body.showing);
+  if (!outbox.size) look();
 }
 
-/** @param {Event} event */
-function waits(event) {
-  /** @type {{error: ApiError}} */
-  const { error } = /** @type {CustomEvent} */ (event).detail;
+/** @param {{status?: string, version?: number}} result */
+function inWords({ status, version }) {
+  if (status === "surplus") return "Saved; others had answered this pair by then";
+  if (status === "skipped") return "Skipped";
+  if (status === "flagged") return "Flagged: the researchers will see it";
+  return version && version > 1 ? `Saved, version ${version}` : "Saved";
+}
+
+/**
+ * The researchers' answer and reason. After a reload in between, the pair itself has to be asked for again.
+ * @param {Entry} entry
+ * @param {{value: number, reason: string, agrees: boolean | null}} feedback
+ */
+async function showFeedback({ body }, { value, reason, agrees }) {
+  if (current?.showing !== body.showing) {
+    const { item } = await get(`/api/answers/${body.showing}`).catch(() => ({ item: null }));
+    if (!item || !(idle() || (current && state === "judging" && sheet.untouched(current)))) return;
+    open(item);
+  }
+  const verdict = agrees === null ? "" : agrees ? "agrees" : "differs";
+  const title = verdict ? `Your answer ${verdict}` : "One of the two answers takes no side";
+  view.element("feedback", HTMLElement).dataset.verdict = verdict;
+  view.setText("feedback-title", title);
+  view.setText("feedback-theirs", `${value}: ${sheet.words(value)}`);
+  view.setText("feedback-yours", `${body.value}: ${sheet.words(body.value)}`);
+  view.setParagraphs("feedback-reason", reason);
+  enter("feedback");
+  view.element("feedback-title", HTMLElement).focus();
+}
+
+/** @param {ApiError} error */
+function waiting(error) {
   retrying = true;
-  if (error.trouble === "signed-out") {
-    view.showStatus("waiting", "Not saved yet, kept here");
-    view.showTrouble(error, { again: true, aside: false });
-  } else {
-    view.showStatus("waiting", navigator.onLine ? "Not saved yet, retrying" : "Offline: not saved yet, kept here");
+  if (error.trouble === "signed-out") view.showTrouble(error, { aside: false });
+  const how = navigator.onLine ? "Not saved yet, retrying" : "Offline";
+  view.showStatus("waiting", `${how}: ${outbox.size} kept here`);
+  if (state === "waiting") {
+    const notes = current?.document === null;
+    view.setText(
+      "pending-words",
+      notes
+        ? "Your notes are kept here. The document comes when the network is back."
+        : "Your answer is kept here. The researchers' answer comes when the network is back.",
+    );
+    view.setText("save-words", "Try again now");
+    view.show("go-on", notes && nextHeld() !== undefined);
+    view.show("pending", true);
+  } else if (state === "empty") view.showNothing(nothing());
+}
+
+function refused() {
+  const [, error] = outbox.refused ?? [];
+  retrying = false;
+  if (error) {
+    view.showStatus("waiting", "Not saved");
+    view.showTrouble(error, { aside: true });
   }
 }
 
-/** @param {Event} event */
-function wasRefused(event) {
-  /** @type {{entry: Entry, error: ApiError}} */
-  const { entry, error } = /** @type {CustomEvent} */ (event).detail;
-  refused = entry;
-  retrying = false;
-  view.showStatus("waiting", "Not saved");
-  view.showTrouble(error, { again: true, aside: true });
+/** @param {Entry} entry */
+function elsewhere(entry) {
+  if (entry.path === NOTES || entry.path === FLAGS) return;
+  leases.settle(entry.body.showing);
+  if (current?.showing !== entry.body.showing || state !== "judging" || changing) return;
+  goOn();
+  view.showStatus("saved", "You answered that one in another tab; this is the next");
 }
 
 async function tryAgain() {
+  view.show("trouble", false);
+  if (!outbox.size) view.showStatus("", "");
   await outbox.send();
-  if (waiting()) await look();
+  await look();
 }
 
-async function setAside() {
-  if (!refused) return;
-  const entry = refused;
-  refused = null;
+function setAside() {
+  const [entry] = outbox.refused ?? [];
+  if (!entry) return;
   outbox.setAside(entry);
-  view.hideTrouble();
+  leases.settle(entry.body.showing);
+  view.show("trouble", false);
   view.showStatus("", "");
-  if (state === "sending" && current?.showing === entry.body.showing) await goOn(entry.body.showing);
+  refused();
+  if (state === "waiting" && current?.showing === entry.body.showing) goOn();
 }
 
-outbox.addEventListener("saving", saving);
-outbox.addEventListener("saved", arrived);
-outbox.addEventListener("waiting", waits);
-outbox.addEventListener("refused", wasRefused);
+function wentOffline() {
+  const held = leases.open.length;
+  view.showStatus("waiting", held ? `Offline: you can go on with the ${held} held here` : "Offline");
+}
 
-const help = () => view.element("keys-dialog", HTMLDialogElement).showModal();
+drafts.follow((showing, draft) => state === "judging" && current?.showing === showing && sheet.fill(draft));
 
-answer.listen(() => view.showStatus("", ""), save);
-keys.listen({ choose: answer.choose, save, skip, undo, keep, help }, view.element("use-keys", HTMLInputElement));
+const form = view.element("answer", HTMLFormElement);
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  save();
+});
+form.addEventListener("input", () => {
+  view.showStatus("", "");
+  keepDraft();
+});
+document.addEventListener("focusin", ({ target }) => {
+  if (state === "judging" && current) timer.turn(current.document ? sheet.stepAt(target) : "notes");
+});
+
+keys.listen(
+  {
+    save,
+    leave,
+    choose: (value) => state === "judging" && current?.document && sheet.choose(value, sheet.stepOf(current)),
+    explain: () => state === "judging" && current?.document && sheet.writeWhy(),
+  },
+  view.element("use-keys", HTMLInputElement),
+);
 timer.watch(document);
-leases.beat(() => untouched() && look());
+leases.beat(look);
+view.show("unkept", !drafts.kept);
 
-/** @type {[string, () => void][]} */
-const buttons = [["skip", skip], ["undo", undo], ["keep", keep], ["show-keys", help], ["look-now", look], ["try-again", tryAgain], ["set-aside", setAside]];
-for (const [id, act] of buttons) view.element(id, HTMLButtonElement).addEventListener("click", act);
+for (const [id, act] of Object.entries({
+  skip: () => pass("skip"),
+  flag: () => pass("flag"),
+  shared: () => current && marks.toggle("shared", current),
+  differences: () => current && marks.toggle("differs", current),
+  "show-keys": () => view.element("keys-dialog", HTMLDialogElement).showModal(),
+  "change-notes": changeNotes,
+  undo,
+  keep,
+  "look-now": look,
+  "try-again": tryAgain,
+  "set-aside": setAside,
+  "go-on": goOn,
+})) {
+  view.element(id, HTMLButtonElement).addEventListener("click", act);
+}
 
 addEventListener("online", tryAgain);
-addEventListener("beforeunload", (event) => outbox.atRisk && event.preventDefault());
-setInterval(() => waiting() && !document.hidden && look(), LOOK_AGAIN);
+addEventListener("offline", wentOffline);
+addEventListener("beforeunload", (event) => (outbox.atRisk || drafts.atRisk) && event.preventDefault());
+setInterval(() => idle() && !document.hidden && look(), LOOK_AGAIN);
 document.addEventListener("visibilitychange", () => document.hidden || tryAgain());
 
 await outbox.send();

@@ -1,4 +1,7 @@
-/** The keyboard of the judging page. Single keys can be switched off (WCAG 2.1.4), and rest while text is typed. */
+/**
+ * The keyboard of the judging page. Letters press the buttons that name them as their shortcut. Single keys can be
+ * switched off (WCAG 2.1.4), and rest while text is typed.
+ */
 
 import * as storage from "./storage.js";
 
@@ -8,10 +11,8 @@ const STORED = "hone.single-keys";
  * @typedef {object} Actions
  * @property {(value: number) => void} choose
  * @property {() => void} save
- * @property {() => void} skip
- * @property {() => void} undo
- * @property {() => void} keep
- * @property {() => void} help
+ * @property {() => void} leave back to reading, or to the pair that waits
+ * @property {() => void} explain
  */
 
 /**
@@ -22,26 +23,27 @@ export function listen(actions, box) {
   box.checked = storage.read(STORED) !== "off";
   box.addEventListener("change", () => storage.write(STORED, box.checked ? "on" : "off"));
 
+  const buttons = [...document.querySelectorAll("button")];
+
   document.addEventListener("keydown", (event) => {
     const target = event.target instanceof Element ? event.target : document.body;
     if (event.repeat || event.isComposing || document.querySelector("dialog[open], [popover]:popover-open")) return;
     const command = event.ctrlKey || event.metaKey;
-    if (target.matches("textarea, input:not([type=radio], [type=checkbox])")) {
-      if (command && event.key === "Enter") actions.save();
-      return;
-    }
-    if (command || event.altKey) return;
-    if (event.key === "Enter") {
-      // Buttons and links have an Enter of their own, and a radio button sends its form.
-      if (!target.closest("a, button, summary, input")) actions.save();
-    } else if (event.key === "Escape") {
-      actions.keep();
-    } else if (box.checked) {
-      const key = event.key.toLowerCase();
+    const typing = target.matches("textarea, input:not([type=radio], [type=checkbox])");
+    if (event.key === "Escape") {
+      actions.leave();
+    } else if (event.key === "Enter") {
+      // In a text, Enter begins a line; buttons and links have an Enter of their own, and a radio button sends its form.
+      if (typing ? !command : command || target.closest("a, button, summary, input")) return;
+      // The next step may begin in a text, where this Enter would begin a line.
+      event.preventDefault();
+      actions.save();
+    } else if (box.checked && !typing && !command && !event.altKey) {
+      const key = event.key.toUpperCase();
+      const button = buttons.find((button) => button.ariaKeyShortcuts === key && button.checkVisibility());
       if (/^[1-9]$/.test(key)) actions.choose(Number(key));
-      else if (key === "s") actions.skip();
-      else if (key === "u") actions.undo();
-      else if (key === "?") actions.help();
+      else if (key === "E") actions.explain();
+      else if (button) button.click();
       else return;
       event.preventDefault();
     }

@@ -1,58 +1,75 @@
-/** The pairs that are put aside for this labeler, in the order in which they are to be judged. */
+/** What is put aside for this labeler, in the order in which it is to be judged. */
 
 import { ApiError } from "./api.js";
 
-const AHEAD = 1;
 const BEAT = 60_000;
+const MOST = 20;
 
 /**
  * @typedef {object} Item
  * @property {string} showing
- * @property {{title: string | null, community: string | null, text: string}} document
- * @property {[{text: string}, {text: string}]} summaries in the order in which they are shown, A then B
- * @property {string | null} [batch_note]
+ * @property {"compare" | "rate"} task
+ * @property {boolean} notes_first
+ * @property {{title: string, community: string, text: string} | null} document null until the notes are saved
+ * @property {{text: string}[]} summaries in the order in which they are shown, A then B; one to rate
+ * @property {(string | null)[]} notes what this labeler wrote about each
+ * @property {boolean} practice
+ * @property {Record<string, any> | null} [answer] given before
  */
 
 /** @typedef {{mine_today: number, mine_total: number}} Progress */
+/** @typedef {{words: string, href: string, label: string}} Before what the labeler has to do first */
 
 export class Leases {
   /** @type {Item[]} */ #held = [];
-  /** @type {Promise<Progress> | null} */ #fetching = null;
+  /** @type {Set<string>} */ #settled = new Set();
+  /** @type {Promise<{before: Before | null, progress: Progress}> | null} */ #fetching = null;
 
-  /** @param {import("./api.js").Post} post */
-  constructor(post) {
+  /** @param {import("./api.js").Post} post @param {number} ahead how many to hold */
+  constructor(post, ahead) {
     this.post = post;
+    this.ahead = ahead;
   }
 
-  /** @returns {Item | undefined} */
-  get first() {
-    return this.#held[0];
+  /** What is still to be judged: the server may not know yet of what was answered here. */
+  get open() {
+    return this.#held.filter((item) => !this.#settled.has(item.showing));
   }
 
   /** @param {string} showing */
-  drop(showing) {
-    this.#held = this.#held.filter((item) => item.showing !== showing);
+  find(showing) {
+    return this.open.find((item) => item.showing === showing);
+  }
+
+  /** @param {string} showing it was answered, passed on or set aside */
+  settle(showing) {
+    this.#settled.add(showing);
   }
 
   fetch() {
-    this.#fetching ??= this.post("/api/leases", { ahead: AHEAD })
-      .then(({ items, progress }) => {
-        this.#held = items;
-        return progress;
+    this.#fetching ??= this.post("/api/leases", { ahead: this.ahead })
+      .then(({ items, before, progress }) => {
+        this.#held = items.map((/** @type {Item} */ item) => {
+          // An answer that left the server before the notes got there knows less than this page.
+          const known = this.find(item.showing);
+          return known && (known.document || !item.document) ? known : item;
+        });
+        return { before, progress };
       })
       .finally(() => (this.#fetching = null));
     return this.#fetching;
   }
 
   /**
-   * Keeps the pairs while the page is visible. The server says when a lease is lost: this computer's clock may be wrong.
+   * Keeps them while the page is visible. The server says when they are lost: this computer's clock may be wrong.
    * @param {() => void} lost
    */
   beat(lost) {
     const beat = async () => {
       if (document.hidden || this.#held.length === 0) return;
       try {
-        const kept = await this.post("/api/heartbeats", { showings: this.#held.map((item) => item.showing) });
+        const showings = this.#held.slice(0, MOST).map((item) => item.showing);
+        const kept = await this.post("/api/heartbeats", { showings });
         if (kept.expires_at === null) lost();
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;

@@ -1,6 +1,6 @@
 /**
- * Answers on their way to the server. An answer is in this browser's storage before it is sent and leaves it only
- * after a 2xx, so a reload, a crash, a lost network or a 500 costs nothing; its key makes sending it twice harmless.
+ * What is on its way to the server. It is in this browser's storage before it is sent and leaves it only after a 2xx,
+ * so a reload, a crash, a lost network or a 500 costs nothing; its key makes sending it twice harmless.
  */
 
 import { ApiError } from "./api.js";
@@ -9,19 +9,30 @@ import * as storage from "./storage.js";
 const PREFIX = "hone.unsent.";
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
+export const NOTES = "/api/notes";
+export const FLAGS = "/api/flags";
 
 /**
  * @typedef {object} Entry
  * @property {string} path
  * @property {{showing: string, key: string} & Record<string, any>} body
- * @property {string} viewer whose answer it is: another person may sign in in this browser
- * @property {boolean} aside the server refused it and the labeler went on; it stays in storage and is not sent
+ * @property {string} viewer whose it is: another person may sign in in this browser
+ * @property {number} at when it was put here
+ * @property {boolean} aside the server refused it and the labeler went on: it is kept and not sent
  */
 
-/** Events, each with `detail` {entry, result?, error?}: saving, saved, waiting, refused. */
-export class Outbox extends EventTarget {
+/**
+ * @typedef {object} Listener
+ * @property {() => void} saving
+ * @property {(entry: Entry, result: any) => void} saved
+ * @property {(error: ApiError) => void} waiting it is tried again by itself
+ * @property {() => void} refused
+ * @property {(entry: Entry) => void} elsewhere another tab put it here
+ */
+
+export class Outbox {
   /** @type {Map<string, Entry>} */ #entries = new Map();
-  /** @type {Set<Entry>} */ #refused = new Set();
+  /** @type {Map<Entry, ApiError>} */ #refused = new Map();
   /** @type {Set<Entry>} */ #unstored = new Set();
   /** @type {Promise<void> | null} */ #sending = null;
   #failures = 0;
@@ -30,35 +41,43 @@ export class Outbox extends EventTarget {
   /**
    * @param {import("./api.js").Post} post
    * @param {string} viewer
+   * @param {Listener} tell
    */
-  constructor(post, viewer) {
-    super();
+  constructor(post, viewer, tell) {
     this.post = post;
     this.viewer = viewer;
-    for (const name of storage.names(PREFIX)) {
-      const entry = read(name);
-      if (entry?.viewer === viewer) this.#entries.set(entry.body.showing, entry);
-    }
+    this.tell = tell;
+    const kept = storage.names(PREFIX).flatMap((name) => this.#mine(storage.read(name)) ?? []);
+    kept.sort((one, other) => one.at - other.at);
+    for (const entry of kept) this.#entries.set(place(entry), entry);
+    addEventListener("storage", (event) => this.#hear(event));
   }
 
-  /** True while closing the page would lose something. */
+  /** Whether closing the page loses something. */
   get atRisk() {
     return this.#unstored.size > 0;
   }
 
-  /** @param {string} showing */
-  find(showing) {
-    const entry = this.#entries.get(showing);
-    return entry?.aside ? undefined : entry;
+  get size() {
+    return this.#waiting().length;
   }
 
-  /**
-   * @param {string} path
-   * @param {Omit<Entry["body"], "key">} body
-   */
+  /** @returns {[Entry, ApiError] | undefined} what the server refused */
+  get refused() {
+    return [...this.#refused][0];
+  }
+
+  /** @param {string} showing whether its answer or notes wait to be sent */
+  holds(showing) {
+    return this.#waiting().some((entry) => entry.body.showing === showing && entry.path !== FLAGS);
+  }
+
+  /** @param {string} path @param {Omit<Entry["body"], "key">} body */
   put(path, body) {
-    const entry = { path, body: { ...body, showing: body.showing, key: newKey() }, viewer: this.viewer, aside: false };
-    this.#entries.set(body.showing, entry);
+    const whole = { ...body, showing: body.showing, key: newKey() };
+    const entry = { path, body: whole, viewer: this.viewer, at: Date.now(), aside: false };
+    this.#entries.delete(place(entry));
+    this.#entries.set(place(entry), entry);
     this.#store(entry);
     return this.send();
   }
@@ -66,6 +85,7 @@ export class Outbox extends EventTarget {
   /** @param {Entry} entry */
   setAside(entry) {
     entry.aside = true;
+    this.#refused.delete(entry);
     this.#store(entry);
   }
 
@@ -73,7 +93,7 @@ export class Outbox extends EventTarget {
   async send() {
     clearTimeout(this.#timer);
     this.#refused.clear();
-    // Somebody may have put an answer here after the pass under way had looked for the last time.
+    // The pass under way may have looked for the last time before something was put here.
     while (this.#next()) {
       this.#sending ??= this.#pass().finally(() => (this.#sending = null));
       await this.#sending;
@@ -81,77 +101,85 @@ export class Outbox extends EventTarget {
     }
   }
 
+  #waiting() {
+    return [...this.#entries.values()].filter((entry) => !entry.aside);
+  }
+
   #next() {
-    return [...this.#entries.values()].find((entry) => !entry.aside && !this.#refused.has(entry));
+    return this.#waiting().find((entry) => !this.#refused.has(entry));
   }
 
   async #pass() {
     for (let entry = this.#next(); entry; entry = this.#next()) {
-      this.#tell("saving", { entry });
+      this.tell.saving();
       try {
         const result = await this.post(entry.path, entry.body);
         this.#failures = 0;
         this.#forget(entry);
-        this.#tell("saved", { entry, result });
+        this.tell.saved(entry, result);
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         if (error.trouble === "refused") {
-          this.#refused.add(entry);
-          this.#tell("refused", { entry, error });
+          this.#refused.set(entry, error);
+          this.tell.refused();
         } else {
           const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures);
           this.#failures += 1;
           // Everybody loses the server at the same moment; they should not all come back at the same moment.
           this.#timer = window.setTimeout(() => this.send(), wait * (0.75 + Math.random() / 2));
-          this.#tell("waiting", { entry, error });
+          this.tell.waiting(error);
           return;
         }
       }
     }
   }
 
+  /**
+   * Another tab put something here, or sent it. An older answer that this one still held must not be sent after it.
+   * @param {StorageEvent} event
+   */
+  #hear(event) {
+    if (!event.key?.startsWith(PREFIX)) return;
+    const entry = this.#mine(event.newValue);
+    if (entry) {
+      this.#entries.set(place(entry), entry);
+      this.tell.elsewhere(entry);
+    } else if (event.newValue === null) {
+      this.#entries.delete(event.key.slice(PREFIX.length));
+    }
+  }
+
+  /** @param {string | null} text @returns {Entry | null} */
+  #mine(text) {
+    const entry = storage.parsed(text);
+    const whole = typeof entry?.path === "string" && typeof entry.body?.showing === "string";
+    return whole && entry.viewer === this.viewer ? entry : null;
+  }
+
   /** @param {Entry} entry */
   #store(entry) {
-    if (storage.write(PREFIX + entry.body.showing, JSON.stringify(entry))) this.#unstored.delete(entry);
+    if (storage.write(PREFIX + place(entry), JSON.stringify(entry))) this.#unstored.delete(entry);
     else this.#unstored.add(entry);
   }
 
   /** @param {Entry} entry */
   #forget(entry) {
     this.#unstored.delete(entry);
-    if (this.#entries.get(entry.body.showing) !== entry) return;
-    this.#entries.delete(entry.body.showing);
-    storage.forget(PREFIX + entry.body.showing);
-  }
-
-  /**
-   * @param {string} type
-   * @param {{entry: Entry, result?: any, error?: ApiError}} detail
-   */
-  #tell(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
+    if (this.#entries.get(place(entry)) !== entry) return;
+    this.#entries.delete(place(entry));
+    storage.forget(PREFIX + place(entry));
   }
 }
 
-/**
- * @param {string} name
- * @returns {Entry | null} null for what is no entry: another program, or an older page, may have written there
- */
-function read(name) {
-  try {
-    const entry = JSON.parse(storage.read(name) ?? "null");
-    return typeof entry?.path === "string" && typeof entry.body?.showing === "string" ? entry : null;
-  } catch {
-    return null;
-  }
+/** A newer answer takes the place of one that was not sent yet. @param {Entry} entry */
+function place({ path, body }) {
+  if (path === FLAGS) return body.key;
+  return path === NOTES ? `${body.showing}.notes` : body.showing;
 }
 
-/** randomUUID exists on https and localhost only; an install on a plain http address has getRandomValues. */
+/** A random UUID. crypto.randomUUID exists on https and localhost only; an install may be on a plain http address. */
 function newKey() {
-  if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+  return hex.replace(/^(.{8})(.{4}).(.{3}).(.{3})/, "$1-$2-4$3-8$4-");
 }

@@ -1,4 +1,19 @@
-/** What this browser keeps for the page. A browser may block that, or its disk may be full: then nothing is kept. */
+/**
+ * What this browser keeps for the page: what was begun and is not saved yet, at every stroke, the same in every tab. A
+ * browser may block that, or its disk may be full: then nothing is kept.
+ */
+
+const PREFIX = "hone.draft.";
+const KEPT = 14 * 24 * 3_600_000;
+
+/**
+ * @typedef {object} Draft
+ * @property {number | null} value on the 9-point scale
+ * @property {string} explanation
+ * @property {string[]} notes one for each summary
+ * @property {Record<string, number | null>} scores by axis
+ * @property {import("./timer.js").Steps} spent seconds
+ */
 
 /** @returns {Storage | null} null where this browser keeps nothing for sites */
 function storage() {
@@ -32,4 +47,70 @@ export function write(name, text) {
 /** @param {string} name */
 export function forget(name) {
   storage()?.removeItem(name);
+}
+
+/** @param {string | null} text @returns {any} null for what is no JSON: another program may have written there */
+export function parsed(text) {
+  try {
+    return JSON.parse(text ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+export class Drafts {
+  /** @type {Map<string, Draft>} what the storage did not take */ #unstored = new Map();
+
+  /** @param {string} viewer whose they are: another person may sign in in this browser */
+  constructor(viewer) {
+    this.viewer = viewer;
+    for (const name of names(PREFIX)) {
+      const at = parsed(read(name))?.at;
+      if (!(Date.now() - at < KEPT)) forget(name);
+    }
+    // To be told before anything is typed.
+    this.kept = write(`${PREFIX}try`, "");
+    forget(`${PREFIX}try`);
+  }
+
+  /** Whether closing the page loses something. */
+  get atRisk() {
+    return this.#unstored.size > 0;
+  }
+
+  /** @param {string} showing @returns {Draft | null} */
+  read(showing) {
+    return this.#unstored.get(showing) ?? this.#mine(read(PREFIX + showing));
+  }
+
+  /** @param {string} showing @param {Draft} draft */
+  write(showing, draft) {
+    const text = JSON.stringify({ ...draft, viewer: this.viewer, at: Date.now() });
+    this.kept = write(PREFIX + showing, text);
+    if (this.kept) this.#unstored.delete(showing);
+    else this.#unstored.set(showing, draft);
+  }
+
+  /** @param {string} showing */
+  forget(showing) {
+    this.#unstored.delete(showing);
+    forget(PREFIX + showing);
+  }
+
+  /**
+   * Calls `fill` when another tab wrote a draft, so that neither tab writes over what was typed in the other.
+   * @param {(showing: string, draft: Draft) => void} fill
+   */
+  follow(fill) {
+    addEventListener("storage", (event) => {
+      const draft = event.key?.startsWith(PREFIX) ? this.#mine(event.newValue) : null;
+      if (event.key && draft) fill(event.key.slice(PREFIX.length), draft);
+    });
+  }
+
+  /** @param {string | null} text @returns {Draft | null} */
+  #mine(text) {
+    const draft = parsed(text);
+    return draft?.viewer === this.viewer && Array.isArray(draft.notes) && draft.scores && draft.spent ? draft : null;
+  }
 }

@@ -1,10 +1,14 @@
-/** How long a labeler looked at a pair: only while the page is visible, and a pause counts for its first minute. */
+/** How long a labeler worked on each step: only while the page is visible, and a pause counts for its first minute. */
 
 const LONGEST_PAUSE = 60_000;
 const SIGNS_OF_LIFE = ["keydown", "pointerdown", "pointermove", "wheel", "scroll"];
 
+/** @typedef {"notes" | "compare" | "explain"} Step */
+/** @typedef {Record<Step, number>} Steps seconds */
+
 export class Timer {
-  #total = 0;
+  /** @type {Steps} milliseconds */ #spent = { notes: 0, compare: 0, explain: 0 };
+  /** @type {Step | null} */ #step = null;
   /** @type {number | null} the last sign of life; null while the page is hidden */
   #last = null;
 
@@ -22,21 +26,29 @@ export class Timer {
     if (!page.hidden) this.show();
   }
 
-  /** @param {number} seconds what was counted for this pair before */
-  start(seconds) {
-    this.#total = seconds * 1000;
+  /** @param {Steps} spent what was counted for this item before */
+  start(spent) {
+    this.#spent = { notes: spent.notes * 1000, compare: spent.compare * 1000, explain: spent.explain * 1000 };
     if (this.#last !== null) this.#last = this.now();
   }
 
-  get seconds() {
+  /** @param {Step | null} step what the time from now on is spent on; null: nothing, the labeler waits */
+  turn(step) {
     this.alive();
-    return Math.round(this.#total / 100) / 10;
+    this.#step = step;
+  }
+
+  /** @returns {Steps} */
+  get steps() {
+    this.alive();
+    const { notes, compare, explain } = this.#spent;
+    return { notes: rounded(notes), compare: rounded(compare), explain: rounded(explain) };
   }
 
   alive() {
     if (this.#last === null) return;
     const now = this.now();
-    this.#total += Math.min(now - this.#last, LONGEST_PAUSE);
+    if (this.#step) this.#spent[this.#step] += Math.min(now - this.#last, LONGEST_PAUSE);
     this.#last = now;
   }
 
@@ -49,3 +61,6 @@ export class Timer {
     this.#last = this.now();
   }
 }
+
+/** @param {number} milliseconds @returns {number} seconds, to a tenth */
+const rounded = (milliseconds) => Math.round(milliseconds / 100) / 10;

@@ -28,30 +28,68 @@ export function show(id, shown) {
   element(id, HTMLElement).hidden = !shown;
 }
 
+/** @param {string} id */
+export function focus(id) {
+  element(id, HTMLElement).focus({ preventScroll: true });
+}
+
+/** @typedef {import("./marks.js").Range} Range */
+
+/**
+ * @param {string} id
+ * @param {string} text
+ * @param {Range[]} ranges what is marked
+ * @param {string} kind how
+ */
+export function setMarked(id, text, ranges, kind) {
+  element(id, HTMLElement).replaceChildren(...pieces(text, 0, text.length, ranges, kind));
+}
+
 /**
  * @param {string} id
  * @param {string} text blank lines part paragraphs
+ * @param {Range[]} [ranges]
+ * @param {string} [kind]
  */
-function setParagraphs(id, text) {
-  const paragraphs = text.split(/\n\s*\n/).filter((part) => part.trim());
+export function setParagraphs(id, text, ranges = [], kind = "") {
+  const blocks = [...text.matchAll(/(?:[^\n]|\n(?!\s*\n))+/g)].filter(([block]) => block.trim());
   element(id, HTMLElement).replaceChildren(
-    ...paragraphs.map((part) => {
+    ...blocks.map(({ 0: block, index }) => {
+      const start = index + block.length - block.trimStart().length;
       const paragraph = document.createElement("p");
-      paragraph.textContent = part.trim();
+      paragraph.append(...pieces(text, start, index + block.trimEnd().length, ranges, kind));
       return paragraph;
     }),
   );
 }
 
+/** @param {string} text @param {number} start @param {number} end @param {Range[]} ranges @param {string} kind */
+function* pieces(text, start, end, ranges, kind) {
+  let at = start;
+  for (const [from, to] of ranges) {
+    if (from < at || to > end) continue;
+    yield text.slice(at, from);
+    const mark = document.createElement("mark");
+    mark.className = kind;
+    mark.textContent = text.slice(from, to);
+    yield mark;
+    at = to;
+  }
+  yield text.slice(at, end);
+}
+
 /** @param {import("./leases.js").Item} item */
-export function showPair(item) {
-  setText("community", item.document.community ?? "");
-  setText("document-title", item.document.title || "Document");
-  setText("batch-note", item.batch_note ?? "");
-  setParagraphs("document-text", item.document.text);
-  setParagraphs("summary-a", item.summaries[0].text);
-  setParagraphs("summary-b", item.summaries[1].text);
-  for (const part of document.querySelectorAll(".document, .summaries")) part.scrollTop = 0;
+export function showItem({ document: about, summaries, practice }) {
+  show("document", about !== null);
+  show("practice", practice);
+  show("side-b", summaries.length > 1);
+  setText("summary-a-title", summaries.length > 1 ? "Summary A" : "The summary");
+  setText("community", about?.community ?? "");
+  setText("document-title", about?.title || "Document");
+  setParagraphs("document-text", about?.text ?? "");
+  setParagraphs("summary-a", summaries[0].text);
+  setParagraphs("summary-b", summaries[1]?.text ?? "");
+  for (const part of document.querySelectorAll(".document, .summaries, .answer")) part.scrollTop = 0;
   scrollTo(0, 0);
 }
 
@@ -68,21 +106,27 @@ export function showProgress(progress) {
 export function showStatus(kind, text) {
   const status = element("status", HTMLElement);
   status.dataset.kind = kind;
-  status.textContent = text;
+  // A screen reader would read the same words again each time.
+  if (status.textContent !== text) status.textContent = text;
+}
+
+/** @param {{title: string, words: string, link?: {href: string, label: string} | null}} why nothing is there to judge */
+export function showNothing({ title, words, link }) {
+  setText("empty-title", title);
+  setText("empty-words", words);
+  const way = element("empty-link", HTMLAnchorElement);
+  way.hidden = !link?.href.startsWith("/");
+  way.href = link?.href ?? "";
+  way.textContent = link?.label ?? "";
 }
 
 /**
  * @param {import("./api.js").ApiError} error
- * @param {{again: boolean, aside: boolean}} offer which ways out there are
+ * @param {{aside: boolean}} offer whether it can be set aside
  */
-export function showTrouble(error, offer) {
+export function showTrouble(error, { aside }) {
   setText("trouble-text", `${error.message} ${error.whatToDo}`);
   show("sign-in", error.trouble === "signed-out");
-  show("try-again", offer.again);
-  show("set-aside", offer.aside);
+  show("set-aside", aside);
   show("trouble", true);
-}
-
-export function hideTrouble() {
-  show("trouble", false);
 }
