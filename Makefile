@@ -9,6 +9,8 @@ PYTHON ?=
 TORCH_INDEX ?=
 # More words for the command at the end: make test ARGS="-k queue", make demo ARGS=--tiny
 ARGS ?=
+# How long make chaos makes trouble
+SECONDS ?= 600
 
 VENV = .venv
 STAMPS = $(VENV)/stamps
@@ -56,12 +58,12 @@ STEP = @set -u; eval "$$SHELL_FUNCTIONS";
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help run demo test check install clean
+.PHONY: help run demo test chaos check install clean
 
 help: ## list these commands
 	@echo "make ..."
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo "PYTHON=, TORCH_INDEX= and ARGS= may follow; the first lines of the Makefile say what they do."
+	@echo "PYTHON=, TORCH_INDEX=, ARGS= and, for chaos, SECONDS= may follow; the first lines of the Makefile say what they do."
 
 run: install ## install what is missing, then start Hone; Ctrl-C stops it
 	@exec $(BIN)/hone run $(ARGS)
@@ -73,6 +75,9 @@ test: $(STAMPS)/dev $(STAMPS)/model $(STAMPS)/chromium ## install what the tests
 	@chromium=$${HONE_TEST_CHROMIUM:-$$(cat $(STAMPS)/chromium)}; \
 	if [ -n "$$chromium" ]; then export HONE_TEST_CHROMIUM="$$chromium"; else unset HONE_TEST_CHROMIUM; fi; \
 	exec $(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMPS)/dev ## labelers judge while web processes are killed and connections cut, then count what is left
+	@exec $(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)
 
 check: $(STAMPS)/dev ## lint, formatting, types, import law
 	$(BIN)/ruff check

@@ -73,6 +73,8 @@ def test_a_person_goes_round_the_loop(install: Install, browser: Browser, sessio
     labeler_link = admin.locator("#link").inner_text()
     labeler = browser.new_context(base_url=install.address).new_page()
     _come_in(labeler, labeler_link)
+    labeler.get_by_role("link", name="Read the guidelines").click()
+    labeler.get_by_role("button", name="Confirm that I have read this").click()
     expect(labeler.get_by_text("Nothing to judge right now")).to_be_visible()
 
     # Three pairs are sampled from the current policy, and judged with the keyboard alone.
