@@ -267,6 +267,8 @@ def _ship_samples(sessions: Sessions) -> None:
         for chunk in imports.chunks(source, imports.DOCUMENTS, report, stop=True):
             with unit_of_work(sessions, _no_jobs) as session:
                 imports.DOCUMENTS.add(session, chunk, report, None)
+    with unit_of_work(sessions, _no_jobs) as session:
+        imports.finish(session)
     say(f"sample documents: {report.sentence('documents')}")
 
 
@@ -335,6 +337,8 @@ def _import(form: Any, file: Path, stop: bool) -> None:
                     form.add(session, chunk, report, None)
                 bar.update(source.tell() - bar.pos)
             bar.update(size - bar.pos)
+        with unit_of_work(sessions, _no_jobs) as session:
+            imports.finish(session)
         for problem in report.problems:
             say(problem)
         say(report.sentence(form.noun))

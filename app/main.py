@@ -6,6 +6,7 @@ Knows how the pieces fit. Knows nothing of any rule. `web` is the factory for uv
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
@@ -18,17 +19,25 @@ from app.store.session import Send, Sessions, connect
 from app.web import (
     accounts,
     batches,
+    comparisons,
     documents,
     errors,
     exports,
+    flags,
+    guidelines,
     health,
     labeling,
+    me,
     overview,
     people,
     policies,
+    protocols,
+    qualification,
+    quality,
     recipes,
     rounds,
     runs,
+    verdicts,
 )
 from app.web.rendering import STATIC, environment, page_version
 from app.web.security import Headed, SameSite
@@ -66,6 +75,8 @@ def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # A thread more than there are connections would only wait for one, and be in the way of those that have one.
+        to_thread.current_default_thread_limiter().total_tokens = settings.database_pool
         yield
         sessions.kw["bind"].dispose()
 
@@ -81,13 +92,21 @@ def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
         overview,
         labeling,
         documents,
+        protocols,
         batches,
+        comparisons,
         rounds,
         recipes,
         runs,
         policies,
         exports,
+        qualification,
         people,
+        guidelines,
+        verdicts,
+        flags,
+        quality,
+        me,
         health,
     ):
         app.include_router(room.router)

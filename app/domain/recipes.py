@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self, cast, get_args
 
+from app.domain.words import ComparisonKind
+
 Precision = Literal["fp32", "bf16"]
 Schedule = Literal["cosine", "linear", "constant"]
 LossOn = Literal["summary", "all"]
@@ -44,9 +46,12 @@ class About:
     choices: tuple[str, ...]
     optional: bool
     whole: bool
+    several: bool = False
 
     def allowed(self) -> str:
         """The accepted values in words."""
+        if self.several:
+            return f"a list of any of {', '.join(self.choices)}"
         if self.choices:
             return " or ".join(self.choices)
         kind = "a whole number" if self.whole else "a number"
@@ -89,6 +94,11 @@ def _switch(doc: str, source: str) -> dict[str, Any]:
     return {"doc": doc, "source": source, "about": about}
 
 
+def _several(doc: str, source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
+    about = About(doc, source, None, None, None, choices=allowed, optional=False, whole=False, several=True)
+    return {"doc": doc, "source": source, "about": about}
+
+
 def _said(value: object) -> str:
     """A value that somebody sent, fit for a sentence: cut where it is long or deep."""
     return reprlib.repr(value)
@@ -100,6 +110,10 @@ def _checked(path: str, value: object, about: About) -> object:
     if value is None:
         if about.optional:
             return None
+        raise refusal
+    if about.several:
+        if isinstance(value, list | tuple) and all(isinstance(each, str) and each in about.choices for each in value):
+            return tuple(choice for choice in about.choices if choice in value)
         raise refusal
     if about.choices == ("true", "false"):
         if isinstance(value, bool):
@@ -147,7 +161,8 @@ class _Part:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values by field name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: object) -> Self:
@@ -258,6 +273,10 @@ class SftRecipe(_Part):
             LossOn,
         ),
     )
+    save_every: int = field(
+        default=1,
+        metadata=_count("Steps at least between two resume states; they take a twentieth of the time at most.", "Hone"),
+    )
     when: SftWhen = field(
         default="first",
         metadata=_choice("`first`: only in the first round; `always`: anew in every round.", "P 3.1", SftWhen),
@@ -265,6 +284,49 @@ class SftRecipe(_Part):
 
     def _divide(self) -> None:
         self._exact("batch", "micro_batch")
+
+
+# Gold and qualification pairs are about the labeler and never train anything, so they need no leaving out.
+TRAINED_KINDS = tuple(
+    kind.value for kind in ComparisonKind if kind not in (ComparisonKind.GOLD, ComparisonKind.QUALIFICATION)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsRecipe(_Part):
+    """Which answers the reward model learns from: all of them, unless a round asks otherwise.
+
+    The study found that leaving answers out for their confidence or their labeler made the reward model worse. What is
+    left out is counted in the round's results; held-out pairs keep all answers, so that rounds can be compared.
+    """
+
+    section: ClassVar[str] = "labels"
+
+    least_confidence: int = field(
+        default=0,
+        metadata=_count(
+            "Answers nearer than this to 5 (cannot tell) are left out; 0 keeps all.", "P C.2", low=0, high=4
+        ),
+    )
+    least_agreement: float = field(
+        default=0.0,
+        metadata=_number(
+            "Answers of labelers who prefer the same side as others in a smaller share of shared pairs are left out; "
+            "0 keeps all. A labeler with fewer than 20 such pairs is kept.",
+            "P C.2",
+            low=0,
+            high=1,
+        ),
+    )
+    leave_out: tuple[str, ...] = field(
+        default=(),
+        metadata=_several("Kinds of comparisons whose answers are left out; none keeps all.", "Hone", TRAINED_KINDS),
+    )
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing is left out."""
+        return not (self.least_confidence or self.least_agreement or self.leave_out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +377,10 @@ class RewardRecipe(_Part):
             optional=True,
         ),
     )
+    save_every: int = field(
+        default=1,
+        metadata=_count("Steps at least between two resume states; they take a twentieth of the time at most.", "Hone"),
+    )
 
     def _divide(self) -> None:
         self._exact("batch", "micro_batch")
@@ -330,6 +396,14 @@ class PpoRecipe(_Part):
         default=1_000_448, metadata=_count("Summaries written and learned from in all.", "P B.1", high=2**31 - 1)
     )
     batch: int = field(default=512, metadata=_count("Episodes per rollout.", "P B.1", high=MOST_SIDE_BY_SIDE))
+    samples_per_query: int = field(
+        default=1,
+        metadata=_count(
+            "Summaries of each document in a rollout. They share its reading: more of them cost less each.",
+            "P 3.4",
+            high=MOST_SIDE_BY_SIDE,
+        ),
+    )
     minibatches: int = field(
         default=1, metadata=_count("Optimizer steps per pass over a rollout.", "N+ 20", high=MOST_SIDE_BY_SIDE)
     )
@@ -382,6 +456,12 @@ class PpoRecipe(_Part):
         metadata=_choice("Weights the policy starts from: the SFT ones or the current policy's.", "P 3.1", StartFrom),
     )
     adam_eps: float = field(default=1e-5, metadata=_number("Epsilon of Adam.", "N+ 20, 28", above=0, high=1))
+    save_every: int = field(
+        default=1,
+        metadata=_count(
+            "Passes over a rollout between two resume states; they take a twentieth of the time at most.", "Hone"
+        ),
+    )
 
     def _divide(self) -> None:
         self._exact("episodes", "batch")
@@ -391,11 +471,26 @@ class PpoRecipe(_Part):
                 f"ppo.micro_batch is {self.micro_batch}: allowed is a divisor of ppo.batch / ppo.minibatches, "
                 f"which is {self.minibatch}"
             )
+        if self.minibatch % self.samples_per_query:
+            raise InvalidRecipe(
+                f"ppo.samples_per_query is {self.samples_per_query}: allowed is a divisor of "
+                f"ppo.batch / ppo.minibatches, which is {self.minibatch}"
+            )
 
     @property
     def minibatch(self) -> int:
         """Episodes per optimizer step."""
         return self.batch // self.minibatches
+
+    @property
+    def queries(self) -> int:
+        """Documents per rollout."""
+        return self.batch // self.samples_per_query
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps per rollout."""
+        return self.epochs * self.minibatches
 
     @property
     def rollouts(self) -> int:
@@ -418,7 +513,7 @@ class EvaluationRecipe(_Part):
 
 _PARTS: dict[str, Callable[[object], Any]] = {
     part.section: part.from_dict
-    for part in (SamplingRecipe, PairingRecipe, SftRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
+    for part in (SamplingRecipe, PairingRecipe, SftRecipe, LabelsRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
 }
 
 
@@ -442,6 +537,7 @@ class Recipe:
     sampling: SamplingRecipe = field(default_factory=SamplingRecipe)
     pairing: PairingRecipe = field(default_factory=PairingRecipe)
     sft: SftRecipe = field(default_factory=SftRecipe)
+    labels: LabelsRecipe = field(default_factory=LabelsRecipe)
     reward: RewardRecipe = field(default_factory=RewardRecipe)
     ppo: PpoRecipe = field(default_factory=PpoRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)

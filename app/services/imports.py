@@ -314,6 +314,11 @@ COMPARISONS = Form("comparisons", read_comparison, add_comparisons)
 FORMS: dict[str, Form[PostRecord] | Form[ComparisonRecord]] = {"documents": DOCUMENTS, "comparisons": COMPARISONS}
 
 
+def finish(session: Session) -> None:
+    """Everything is in: what asks for it now (an export, a round) should not take minutes for seconds."""
+    importing.take_stock(session)
+
+
 def documents_there(session: Session) -> dict[Split, int]:
     """How many documents are in each split."""
     return corpus.counts_by_split(session, the_project(session).id)

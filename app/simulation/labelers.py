@@ -1,4 +1,4 @@
-"""Simulated labelers at work: each holds a pair, judges it, sends the answer, and asks for the next.
+"""Simulated labelers at work: each holds a pair or a summary, judges it, sends the answer, and asks for the next.
 
 Knows the judging endpoints. A labeler that the server cannot serve for a moment tries again with the same key, like
 the page does.
@@ -13,9 +13,10 @@ from uuid import UUID
 
 import httpx2
 
+from app.domain.words import BatchKind
+from app.simulation import gold
 from app.simulation.client import Client
 from app.simulation.errors import Refused, TourFailed
-from app.simulation.gold import judge
 
 IDLE_SECONDS = 1.0
 
@@ -29,36 +30,49 @@ class SimulatedLabeler:
         self.answered = 0
 
     def work(self, over: threading.Event) -> None:
-        """Judge until `over` is set, waiting while there is nothing to judge."""
+        """Judge until `over` is set, waiting while there is nothing to judge. Raises Refused for what is no trouble."""
+        while not over.is_set():
+            held = self._sent("/api/leases", {"ahead": 1}, over)
+            if held is None:
+                return
+            if not held["items"]:
+                over.wait(IDLE_SECONDS)
+            for item in held["items"]:
+                self._judge(item, over)
+
+    def _judge(self, item: dict[str, Any], over: threading.Event) -> None:
+        texts = [side["text"] for side in item["summaries"]]
+        document = item["document"]
+        if document is None:
+            notes = {"notes": [gold.note(text) for text in texts], "seconds": 0.0}
+            told = self._sent("/api/notes", self._said(item, notes), over)
+            if told is None:
+                return
+            document = told["document"]
+        about = f"{document['title']}\n{document['text']}"
+        if item["task"] == BatchKind.RATE:
+            path, answer = "/api/ratings", self._said(item, {"seconds": 0.0})
+            answer |= gold.rate(about, texts[0], self._random)
+        else:
+            path, answer = "/api/preferences", self._said(item, {"seconds": 0.0})
+            answer["value"] = gold.judge(about, texts[0], texts[1], self._random)
+        if self._sent(path, answer, over) is not None:
+            self.answered += 1
+
+    def _said(self, item: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+        key = str(UUID(int=self._random.getrandbits(128), version=4))
+        return {"showing": item["showing"], "key": key, **values}
+
+    def _sent(self, path: str, body: dict[str, Any], over: threading.Event) -> Any:
+        """What the server said, asked again for as long as it cannot be reached; None when `over` came first."""
         while not over.is_set():
             try:
-                items = self._client.post("/api/leases", {"ahead": 1})["items"]
-                if not items:
-                    over.wait(IDLE_SECONDS)
-                for item in items:
-                    self._answer(item, over)
+                return self._client.post(path, body)
             except (httpx2.TransportError, Refused) as trouble:
                 if isinstance(trouble, Refused) and trouble.status < 500:
                     raise
                 over.wait(IDLE_SECONDS)
-
-    def _answer(self, item: dict[str, Any], over: threading.Event) -> None:
-        first, second = (side["text"] for side in item["summaries"])
-        document = item["document"]
-        answer = {
-            "showing": item["showing"],
-            "key": str(UUID(int=self._random.getrandbits(128), version=4)),
-            "value": judge(f"{document['title']}\n{document['text']}", first, second, self._random),
-            "seconds": 0.0,
-        }
-        while not over.is_set():
-            try:
-                self._client.post("/api/preferences", answer)
-            except httpx2.TransportError:
-                over.wait(IDLE_SECONDS)
-            else:
-                self.answered += 1
-                return
+        return None
 
 
 class Desks:

@@ -1,4 +1,4 @@
-"""What labelers said: preferences and notes, version by version, and the newest that count.
+"""What labelers said: preferences, ratings, notes and flags, version by version, and the newest that count.
 
 Knows how an answer is kept once and which ones training, statistics and exports see (invariants 1, 7 and 10). Knows
 nothing of how a slot was given out (app.store.queueing).
@@ -6,28 +6,49 @@ nothing of how a slot was given out (app.store.queueing).
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import and_, exists, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Insert,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
 from app.domain.preferences import turned
 from app.domain.words import BatchPurpose, ComparisonKind, LabelerKind, SlotState, Split
-from app.store.session import Session
+from app.store.session import Session, directly
 from app.store.tables import (
     Batch,
     Comparison,
     Document,
+    Flag,
     Labeler,
     Note,
     Policy,
     Preference,
+    Rating,
     Showing,
     Slot,
     Summary,
+    Tally,
 )
 
 
@@ -158,36 +179,221 @@ def preference_keys(session: Session, keys: Iterable[UUID]) -> set[UUID]:
     return set(session.scalars(select(Preference.key).where(Preference.key.in_(list(keys)))))
 
 
-def preference_by_key(session: Session, key: UUID) -> Preference | None:
-    """The answer that was sent with this key."""
-    return session.scalar(select(Preference).where(Preference.key == key))
+@dataclass(frozen=True)
+class Answer:
+    """One version of what a labeler said of a subject: as far as the next version needs it."""
+
+    id: int
+    labeler_id: int
+    slot_id: int
+    showing_id: UUID
+    version: int
+    surplus: bool
 
 
-def newest_of(session: Session, comparison_id: int, labeler_id: int) -> Preference | None:
-    """The labeler's newest version on the comparison."""
-    return session.scalar(
-        select(Preference)
-        .where(Preference.comparison_id == comparison_id, Preference.labeler_id == labeler_id)
-        .order_by(Preference.version.desc())
-        .limit(1)
+_LABELER = bindparam("labeler", type_=BigInteger)
+_Said = type[Preference] | type[Rating]
+
+
+def _subject(said: Any) -> ColumnElement[int]:
+    """The column that names what is answered, of a table or an alias of one."""
+    column: ColumnElement[int] = said.comparison_id if hasattr(said, "comparison_id") else said.summary_id
+    return column
+
+
+def _answers(said: _Said) -> Select[int, int, int, UUID, int, bool]:
+    return select(said.id, said.labeler_id, said.slot_id, said.showing_id, said.version, said.surplus)
+
+
+def _before(said: _Said) -> Select[*tuple[Any, ...]]:
+    newest = (
+        select(said.id)
+        .where(_subject(said) == bindparam("subject", type_=BigInteger), said.labeler_id == _LABELER)
+        .order_by(said.version.desc())
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+    sent = said.key == bindparam("key", type_=Uuid)
+    return _answers(said).add_columns(sent, said.id == newest).where(or_(sent, said.id == newest))
+
+
+def _insert(said: _Said) -> Insert:
+    sent = [column.key for column in said.__mapper__.column_attrs if column.key not in ("id", "created_at")]
+    # Not now(): of two answers of one labeler, the one that waited for the other is the later one.
+    return insert(said).values({name: bindparam(name) for name in sent} | {"created_at": func.clock_timestamp()})
+
+
+def _day_of(moment: ColumnElement[datetime]) -> ColumnElement[date]:
+    return func.date(func.timezone("UTC", moment))
+
+
+def _first(said: _Said) -> Insert:
+    kept = _insert(said).returning(said.labeler_id, said.created_at).cte("kept")
+    return (
+        upsert(Tally)
+        .from_select(
+            ["labeler_id", "day", "answers"],
+            select(kept.c.labeler_id, _day_of(kept.c.created_at), literal_column("1")),
+        )
+        .on_conflict_do_update(index_elements=["labeler_id", "day"], set_={"answers": Tally.answers + 1})
     )
 
 
-def add_preference(session: Session, preference: Preference) -> None:
-    """Keep an answer."""
-    session.add(preference)
-    session.flush()
+_BEFORE = {said: _before(said) for said in (Preference, Rating)}
+_FIRST = {said: _first(said) for said in (Preference, Rating)}
+_LATER = {said: _insert(said) for said in (Preference, Rating)}
+_PROGRESS = select(
+    func.coalesce(func.sum(Tally.answers).filter(Tally.day == _day_of(func.now())), 0),
+    func.coalesce(func.sum(Tally.answers), 0),
+).where(Tally.labeler_id == _LABELER)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What is there when an answer comes: the one sent with its key, and the labeler's newest on its subject."""
+
+    sent: Answer | None
+    newest: Answer | None
+
+
+def before(session: Session, said: _Said, subject_id: int, labeler_id: int, key: UUID) -> Before:
+    """What came with this key, on whatever subject, and what the labeler said of this comparison or summary."""
+    rows = directly(session, _BEFORE[said], subject=subject_id, labeler=labeler_id, key=key).all()
+    sent, newest = (next((Answer(*row[:6]) for row in rows if row[place]), None) for place in (6, 7))
+    return Before(sent, newest)
+
+
+def add(session: Session, said: _Said, values: dict[str, Any]) -> None:
+    """Keep a version of an answer, every column given; the first of a subject counts in the labeler's progress."""
+    directly(session, (_FIRST if values["version"] == 1 else _LATER)[said], **values)
+
+
+def waiting(session: Session, slot: Slot) -> Answer | None:
+    """The oldest answer on the slot's subject that was kept as surplus and could fill the slot."""
+    said: _Said = Preference if slot.comparison_id is not None else Rating
+    later = aliased(said)
+    found = (
+        _answers(said)
+        .where(
+            _subject(said) == (slot.comparison_id or slot.summary_id),
+            said.surplus,
+            ~exists().where(
+                _subject(later) == _subject(said), later.labeler_id == said.labeler_id, later.version > said.version
+            ),
+        )
+        .order_by(said.id)
+        .limit(1)
+    )
+    if slot.for_labeler_id is not None:
+        found = found.where(said.labeler_id == slot.for_labeler_id)
+    row = session.execute(found).one_or_none()
+    return None if row is None else Answer(*row)
+
+
+def count_after_all(session: Session, slot: Slot, answer: Answer) -> None:
+    """The surplus answer counts from now on, in this slot: a new version of it that says the same at the same time."""
+    said: _Said = Preference if slot.comparison_id is not None else Rating
+    own = {"slot_id": slot.id, "version": answer.version + 1, "surplus": False, "key": uuid4()}
+    kept = [column.key for column in said.__mapper__.column_attrs if column.key not in (*own, "id")]
+    copied = select(*(literal(value) for value in own.values()), *(getattr(said, name) for name in kept))
+    session.execute(insert(said).from_select([*own, *kept], copied.where(said.id == answer.id)))
 
 
 def progress(session: Session, labeler_id: int) -> tuple[int, int]:
-    """How many comparisons the labeler has answered since midnight UTC, and in all."""
-    row = session.execute(
-        select(
-            func.count().filter(Preference.created_at >= func.date_trunc("day", func.now())),
-            func.count(),
-        ).where(Preference.labeler_id == labeler_id, Preference.version == 1)
-    ).one()
+    """How many comparisons and summaries the labeler has answered since midnight UTC, and in all."""
+    row = directly(session, _PROGRESS, labeler=labeler_id).one()
     return row[0], row[1]
+
+
+# Notes and flags
+
+
+@dataclass(frozen=True)
+class Noted:
+    """The newest notes of a labeler on a comparison: their version, and the showing and key they came with."""
+
+    version: int
+    showing_id: UUID
+    key: UUID | None
+
+
+def _noted(*conditions: ColumnElement[bool]) -> Select[int, UUID, UUID | None]:
+    newest = select(Note.version, Note.showing_id, Note.key).where(*conditions)
+    return newest.order_by(Note.version.desc()).limit(1)
+
+
+def notes_by_key(session: Session, key: UUID) -> Noted | None:
+    """The notes that were sent with this key."""
+    row = session.execute(_noted(Note.key == key)).one_or_none()
+    return None if row is None else Noted(*row)
+
+
+def newest_notes(session: Session, comparison_id: int, labeler_id: int) -> Noted | None:
+    """The labeler's newest notes on the comparison."""
+    row = session.execute(_noted(Note.comparison_id == comparison_id, Note.labeler_id == labeler_id)).one_or_none()
+    return None if row is None else Noted(*row)
+
+
+def add_notes(session: Session, common: dict[str, Any], texts: dict[int, str]) -> None:
+    """Keep a version of a labeler's notes on the summaries of a comparison, by summary."""
+    session.execute(insert(Note), [{**common, "summary_id": one, "text": words} for one, words in texts.items()])
+
+
+def flag_by_key(session: Session, key: UUID) -> UUID | None:
+    """The showing that was flagged with this key."""
+    return session.scalar(select(Flag.showing_id).where(Flag.key == key))
+
+
+def add_flag(session: Session, values: dict[str, Any]) -> None:
+    """Keep what a labeler wants the researchers to look at."""
+    session.execute(insert(Flag), values)
+
+
+# An answer that is opened again
+
+
+def last_shown(session: Session, labeler_id: int) -> UUID | None:
+    """The showing of the answer that the labeler gave last, of either kind."""
+    newest = [
+        select(said.showing_id, said.created_at)
+        .where(said.labeler_id == labeler_id)
+        .order_by(said.created_at.desc())
+        .limit(1)
+        .subquery()
+        for said in (Preference, Rating)
+    ]
+    both = union_all(*(select(one) for one in newest)).subquery()
+    return session.scalar(select(both.c.showing_id).order_by(both.c.created_at.desc()).limit(1))
+
+
+def preference_on(session: Session, showing_id: UUID) -> tuple[Preference, bool] | None:
+    """The newest version of the labeler's answer to what a showing showed, and whether its sides were swapped."""
+    row = session.execute(
+        select(Preference, Showing.swapped)
+        .select_from(Showing)
+        .join(Slot, Slot.id == Showing.slot_id)
+        .join(
+            Preference,
+            and_(Preference.comparison_id == Slot.comparison_id, Preference.labeler_id == Showing.labeler_id),
+        )
+        .where(Showing.id == showing_id)
+        .order_by(Preference.version.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def rating_on(session: Session, showing_id: UUID) -> Rating | None:
+    """The newest version of the labeler's rating of what a showing showed."""
+    return session.scalar(
+        select(Rating)
+        .select_from(Showing)
+        .join(Slot, Slot.id == Showing.slot_id)
+        .join(Rating, and_(Rating.summary_id == Slot.summary_id, Rating.labeler_id == Showing.labeler_id))
+        .where(Showing.id == showing_id)
+        .order_by(Rating.version.desc())
+        .limit(1)
+    )
 
 
 def has_answers(session: Session, project_id: int) -> bool:
@@ -204,7 +410,7 @@ def has_answers(session: Session, project_id: int) -> bool:
 
 @dataclass(frozen=True)
 class Judged:
-    """The newest version of one labeler's counted answer and what it is about; `value` in the comparison's frame."""
+    """The newest version of one labeler's answer and what it is about; `value` in the comparison's frame."""
 
     preference_id: int
     value: int
@@ -227,6 +433,7 @@ class Judged:
     summary_ids: tuple[int, int]
     notes: tuple[str | None, str | None]
     created_at: datetime
+    surplus: bool
 
 
 def judged(
@@ -237,14 +444,16 @@ def judged(
     purposes: Sequence[BatchPurpose] = (BatchPurpose.ORDINARY,),
     splits: Sequence[Split] = tuple(Split),
     batch_ids: Sequence[int] | None = None,
+    surplus: bool = False,
     up_to: int | None = None,
     chunk: int = 1000,
 ) -> Iterator[Judged]:
-    """Newest versions of answers that are not surplus, in the order they were first given (invariant 7).
+    """Newest versions of answers that count, by the slots they fill, in the order in which those were put up.
 
-    Answers in a slot that an admin made void do not count, nor do those on gold and qualification pairs (they are about
-    the labeler, and repeat one pair many times) unless asked for by `purposes`. Simulated labelers are left out unless asked for by `kinds` (invariant 10). `up_to`: nothing after this preference
-    id, so that a snapshot can be read again.
+    Asked for by name only (invariants 7 and 10): `surplus` ones beside those that count, answers on gold and
+    qualification pairs (`purposes`: they are about the labeler, and repeat one pair many times), and those of simulated
+    labelers (`kinds`). An answer that filled a slot which an admin made void afterwards is never given. `up_to`:
+    nothing after this preference id, so that a snapshot can be read again.
     """
     later = aliased(Preference)
     one, two = aliased(Summary), aliased(Summary)
@@ -253,8 +462,9 @@ def judged(
         later.comparison_id == Preference.comparison_id,
         later.labeler_id == Preference.labeler_id,
         later.version > Preference.version,
-        ~later.surplus,
     ]
+    if not surplus:
+        newer.append(~later.surplus)
     if up_to is not None:
         newer.append(later.id <= up_to)
 
@@ -298,6 +508,7 @@ def judged(
             note(one),
             note(two),
             Preference.created_at,
+            Preference.surplus,
         )
         .join(Showing, Showing.id == Preference.showing_id)
         .join(Slot, Slot.id == Preference.slot_id)
@@ -311,8 +522,7 @@ def judged(
         .join(policy_two, policy_two.id == two.policy_id)
         .where(
             Batch.project_id == project_id,
-            ~Preference.surplus,
-            Slot.state != SlotState.VOID,
+            or_(Preference.surplus, Slot.state != SlotState.VOID),
             Labeler.kind.in_(kinds),
             Batch.purpose.in_(purposes),
             Document.split.in_(splits),
@@ -321,6 +531,8 @@ def judged(
         .order_by(Preference.slot_id, Preference.id)
         .execution_options(yield_per=chunk)
     )
+    if not surplus:
+        query = query.where(~Preference.surplus)
     if batch_ids is not None:
         query = query.where(Batch.id.in_(batch_ids))
     if up_to is not None:
@@ -348,11 +560,12 @@ def judged(
             summary_ids=(row[20], row[21]),
             notes=(row[22], row[23]),
             created_at=row[24],
+            surplus=row[25],
         )
 
 
 def any_counted(session: Session, project_id: int, kinds: Sequence[LabelerKind]) -> bool:
-    """Whether there is an answer by these kinds of labelers that prefers a side, on any document of the project."""
+    """Whether a round can learn: an answer by these kinds of labelers that counts and prefers a side is there."""
     return bool(
         session.scalar(
             select(
@@ -361,8 +574,10 @@ def any_counted(session: Session, project_id: int, kinds: Sequence[LabelerKind])
                     Labeler.kind.in_(kinds),
                     ~Preference.surplus,
                     Preference.value != 5,
-                    Preference.comparison_id == Comparison.id,
-                    Comparison.batch_id == Batch.id,
+                    Preference.slot_id == Slot.id,
+                    Slot.state != SlotState.VOID,
+                    Slot.batch_id == Batch.id,
+                    Batch.purpose == BatchPurpose.ORDINARY,
                     Batch.project_id == project_id,
                 )
             )

@@ -17,8 +17,14 @@ from app.store.tables import Document, Policy, Project, Summary
 
 
 def project(session: Session) -> Project | None:
-    """The install's project."""
-    return session.scalar(select(Project).order_by(Project.id).limit(1))
+    """The install's project. Everything asks for it, so a unit of work reads it once."""
+    found: Project | None = session.info.get(Project)
+    if found is None:
+        found = session.info[Project] = session.scalar(_PROJECT)
+    return found
+
+
+_PROJECT = select(Project).order_by(Project.id).limit(1)
 
 
 def add_project(session: Session, name: str, prompt_template: str, salt: str) -> Project:

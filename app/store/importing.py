@@ -5,7 +5,7 @@ Knows that the chunks of two imports take turns. Knows nothing of file forms (ap
 
 from collections.abc import Iterable
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from app.store.session import Session
 from app.store.tables import Summary
@@ -14,6 +14,11 @@ from app.store.tables import Summary
 def lock_imports(session: Session, project_id: int) -> None:
     """One chunk of one import at a time in a project, until the transaction ends."""
     session.execute(select(func.pg_advisory_xact_lock(4172005, project_id % 2**31)))
+
+
+def take_stock(session: Session) -> None:
+    """Let the database see how much there is: until it looks by itself it plans as if the tables were still empty."""
+    session.execute(text("analyze document, summary, comparison, slot, showing, preference, note"))
 
 
 def documents_written_about(session: Session, policy_id: int, document_ids: Iterable[int]) -> set[int]:

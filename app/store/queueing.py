@@ -1,7 +1,8 @@
 """The queue: slots leased to labelers, kept, filled, passed on.
 
-Knows the statements by which a slot is claimed once, under any concurrency, on the database's clock. Knows nothing of
-who may ask (app.services.judging) or of what is answered (app.store.answers).
+Knows the statements by which a slot is claimed once, under any concurrency, on the database's clock. They are built
+once, and what an index is about is written out in them, not sent as a parameter: the planner must see that a partial
+index fits. Knows nothing of who may ask (app.services.judging) or of what is answered (app.store.answers).
 """
 
 from dataclasses import dataclass
@@ -10,32 +11,40 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
+    BigInteger,
+    Boolean,
     ColumnElement,
+    Interval,
     ScalarSelect,
+    Select,
+    Text,
+    Uuid,
     and_,
+    any_,
+    bindparam,
     case,
-    exists,
     func,
     insert,
-    literal,
     literal_column,
+    null,
     or_,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
-from app.domain.words import BatchKind, BatchPurpose, SkipReason, SlotState
-from app.store.session import Session
+from app.domain.words import BatchKind, BatchPurpose, LabelerKind, SkipReason, SlotState
+from app.store.session import Session, directly
 from app.store.tables import (
     Batch,
     BatchLabeler,
     Comparison,
     Document,
-    Labeler,
     Note,
     Preference,
     QueuePlace,
@@ -49,6 +58,51 @@ from app.store.tables import (
 # How often a batch in which a labeler finds nothing is searched from its start again, by the database's clock.
 SEARCH_AGAIN = timedelta(minutes=1)
 
+_END = 2**63 - 1
+_ONE: ColumnElement[int] = literal_column("1")
+_LABELER = bindparam("labeler", type_=BigInteger)
+_LASTS = bindparam("lasts", type_=Interval)
+_PAGE = bindparam("page", type_=Text)
+_FREE: dict[str, Any] = {"state": SlotState.OPEN, "labeler_id": None, "showing_id": None, "lease_expires_at": None}
+_AS_IT_IS = {"synchronize_session": False}
+
+
+def _is(state: SlotState, slot: type[Slot] = Slot) -> ColumnElement[bool]:
+    return slot.state == literal_column(f"'{state.value}'")
+
+
+def _found(source: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    # Not `exists`: the planner may turn that into a join and hash all that the labeler ever answered, at every claim.
+    # Not `is not null`: it takes that for rare, and a search for the rest for one of the whole table.
+    one: Select[Any] = select(literal_column("true")).select_from(source).where(*conditions).limit(_ONE)
+    return func.coalesce(one.scalar_subquery(), literal_column("false"), type_=Boolean)
+
+
+def _first(order: Any, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+    # In the order of the index: otherwise the planner hopes to meet one soon, and reads all that are done.
+    return select(Slot.id).where(*conditions).order_by(order).limit(_ONE).scalar_subquery()
+
+
+def _notes_first() -> ColumnElement[bool]:
+    return func.coalesce(Batch.protocol["notes_first"].as_boolean(), False)
+
+
+def lock_queue_of(session: Session, labeler_id: int) -> None:
+    """One claim at a time per labeler, so that two tabs or a double click get the same leases."""
+    directly(session, _LOCK, labeler=labeler_id % 2**31)
+
+
+def try_lock_queue_of(session: Session, labeler_id: int) -> bool:
+    """The same for somebody else's queue, without waiting: False while that labeler is at it."""
+    return bool(directly(session, _TRY_LOCK, labeler=labeler_id % 2**31).scalar())
+
+
+_LOCK = text("select pg_advisory_xact_lock(4172001, :labeler)")
+_TRY_LOCK = text("select pg_try_advisory_xact_lock(4172001, :labeler)")
+
+
+# What a labeler was shown
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -56,10 +110,12 @@ class Lease:
 
     `task`: two summaries to compare or one to rate. The document's `title`, `community` and `post` are None while it is
     kept back (`notes_first`, and not both notes are saved yet). `notes`: the labeler's own, as saved, one per summary.
+    `practice`: the researchers' answer is told afterwards. `expires_at` is None when it is not held (any more).
     """
 
     showing_id: UUID
     task: BatchKind
+    practice: bool
     notes_first: bool
     title: str | None
     community: str | None
@@ -69,16 +125,8 @@ class Lease:
     expires_at: datetime | None
 
 
-def lock_queue_of(session: Session, labeler_id: int) -> None:
-    """One claim at a time per labeler, so that two tabs or a double click get the same leases."""
-    session.execute(text("select pg_advisory_xact_lock(4172001, :labeler)"), {"labeler": labeler_id % 2**31})
-
-
-def held(session: Session, labeler_id: int, showing_id: UUID | None = None) -> list[Lease]:
-    """What the labeler holds, oldest first. With `showing_id`: that one alone, whether they still hold it or not.
-
-    A document that is kept back is not read from the database at all (invariant 4).
-    """
+def _leases() -> Select[Any]:
+    """Showings of `labeler`. A document that is kept back is not read from the database at all (invariant 4)."""
     first_id = case(
         (Slot.summary_id.is_not(None), Slot.summary_id),
         (Showing.swapped, Comparison.second_summary_id),
@@ -88,8 +136,8 @@ def held(session: Session, labeler_id: int, showing_id: UUID | None = None) -> l
     one, two = aliased(Summary), aliased(Summary)
     told = or_(~Showing.notes_first, Showing.revealed_at.is_not(None))
 
-    def note(summary: type[Summary]) -> ScalarSelect[str]:
-        return (
+    def note(summary: type[Summary]) -> ColumnElement[str]:
+        newest = (
             select(Note.text)
             .where(
                 Note.comparison_id == Slot.comparison_id,
@@ -97,23 +145,24 @@ def held(session: Session, labeler_id: int, showing_id: UUID | None = None) -> l
                 Note.labeler_id == Showing.labeler_id,
             )
             .order_by(Note.version.desc())
-            .limit(1)
-            .scalar_subquery()
+            .limit(_ONE)
         )
+        return case((Showing.notes_first, newest.scalar_subquery()))
 
-    rows = (
+    return (
         select(
             Showing.id,
             Batch.kind,
+            (Batch.purpose == BatchPurpose.QUALIFICATION).label("practice"),
             Showing.notes_first,
-            case((told, Document.title)),
-            case((told, Document.community)),
-            case((told, Document.post)),
-            one.text,
-            two.text,
-            note(one),
-            note(two),
-            Slot.lease_expires_at,
+            case((told, Document.title)).label("title"),
+            case((told, Document.community)).label("community"),
+            case((told, Document.post)).label("post"),
+            one.text.label("text_one"),
+            two.text.label("text_two"),
+            note(one).label("note_one"),
+            note(two).label("note_two"),
+            case((Slot.showing_id == Showing.id, Slot.lease_expires_at)).label("expires_at"),
         )
         .select_from(Showing)
         .join(Slot, Slot.id == Showing.slot_id)
@@ -122,198 +171,168 @@ def held(session: Session, labeler_id: int, showing_id: UUID | None = None) -> l
         .join(one, one.id == first_id)
         .outerjoin(two, two.id == second_id)
         .join(Document, Document.id == one.document_id)
-        .where(Showing.labeler_id == labeler_id)
-        .order_by(Showing.shown_at, Showing.id)
+        .where(Showing.labeler_id == _LABELER)
     )
-    if showing_id is None:
-        rows = rows.where(Slot.showing_id == Showing.id, Slot.state == SlotState.LEASED, Slot.labeler_id == labeler_id)
-    else:
-        rows = rows.where(Showing.id == showing_id)
-    return [
-        Lease(
-            showing_id=row[0],
-            task=row[1],
-            notes_first=row[2],
-            title=row[3],
-            community=row[4],
-            post=row[5],
-            texts=(row[6],) if row[7] is None else (row[6], row[7]),
-            notes=(row[8],) if row[7] is None else (row[8], row[9]),
-            expires_at=row[10],
-        )
-        for row in session.execute(rows)
-    ]
 
 
-def release_expired(session: Session, limit: int = 100) -> int:
-    """Give slots back whose lease ran out by the database's clock. Rows that others work on are left to them."""
-    expired = (
-        select(Slot.id)
-        .where(Slot.state == SlotState.LEASED, Slot.lease_expires_at < func.now())
-        .order_by(Slot.lease_expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+_HELD = (
+    _leases()
+    .where(Slot.showing_id == Showing.id, _is(SlotState.LEASED), Slot.labeler_id == _LABELER)
+    .order_by(Showing.shown_at, Showing.id)
+)
+_SHOWN = _leases().where(Showing.id == bindparam("showing", type_=Uuid))
+
+
+def _lease(row: Any) -> Lease:
+    sides = 2 if row.kind is BatchKind.COMPARE else 1
+    return Lease(
+        showing_id=row.id,
+        task=row.kind,
+        practice=row.practice,
+        notes_first=row.notes_first,
+        title=row.title,
+        community=row.community,
+        post=row.post,
+        texts=(row.text_one, row.text_two)[:sides],
+        notes=(row.note_one, row.note_two)[:sides],
+        expires_at=row.expires_at,
     )
-    freed = session.execute(
-        update(Slot)
-        .where(Slot.id.in_(expired.scalar_subquery()))
-        .values(state=SlotState.OPEN, labeler_id=None, showing_id=None, lease_expires_at=None)
-        .returning(Slot.id)
-        .execution_options(synchronize_session=False)
-    )
-    return len(freed.all())
 
 
-@dataclass(frozen=True)
-class _Place:
+def held(session: Session, labeler_id: int) -> list[Lease]:
+    """What the labeler holds, oldest first."""
+    return [_lease(row) for row in directly(session, _HELD, labeler=labeler_id)]
+
+
+def shown(session: Session, labeler_id: int, showing_id: UUID) -> Lease | None:
+    """What the labeler was shown by this showing, whether they still hold it or not. None for somebody else's."""
+    row = directly(session, _SHOWN, labeler=labeler_id, showing=showing_id).one_or_none()
+    return None if row is None else _lease(row)
+
+
+# Claims
+
+
+@dataclass
+class Place:
     """A batch with open slots that the labeler may be given, and where their search of it goes on."""
 
     batch_id: int
     kind: BatchKind
     notes_first: bool
+    gold_share: float
     after: int
     due: bool
 
 
-def _places(session: Session, project_id: int, labeler: Labeler) -> list[_Place]:
-    due = or_(QueuePlace.searched_at.is_(None), QueuePlace.searched_at < func.now() - SEARCH_AGAIN)
-    mine = (QueuePlace.batch_id == Batch.id) & (QueuePlace.labeler_id == labeler.id)
-    assigned = exists().where(BatchLabeler.batch_id == Batch.id)
-    rows = session.execute(
+@dataclass(frozen=True)
+class Desk:
+    """How many slots a labeler holds, whether open ones are addressed to them, and the batches they may be given.
+
+    `expired`: there are leases, of whomever, that ran out.
+    """
+
+    holds: int
+    addressed: bool
+    expired: bool
+    places: list[Place]
+
+
+def _desk() -> Select[Any]:
+    mine = (QueuePlace.batch_id == Batch.id) & (QueuePlace.labeler_id == _LABELER)
+    assigned = BatchLabeler.batch_id == Batch.id
+    places = (
         select(
             Batch.id,
             Batch.kind,
-            _notes_first(),
-            func.coalesce(QueuePlace.slot_id, 0),
-            due,
+            Batch.priority,
+            and_(Batch.kind == BatchKind.COMPARE, _notes_first()).label("notes_first"),
+            # Gold pairs are compared: among summaries to rate they would stand out.
+            case(
+                (Batch.kind == BatchKind.COMPARE, func.coalesce(Batch.protocol["gold_share"].as_float(), 0.0)),
+                else_=0.0,
+            ).label("gold_share"),
+            func.coalesce(QueuePlace.slot_id, 0).label("after"),
+            or_(QueuePlace.searched_at.is_(None), QueuePlace.searched_at < func.now() - SEARCH_AGAIN).label("due"),
         )
         .outerjoin(QueuePlace, mine)
         .where(
-            Batch.project_id == project_id,
+            Batch.project_id == bindparam("project", type_=BigInteger),
             Batch.purpose == BatchPurpose.ORDINARY,
             Batch.paused_at.is_(None),
-            or_(Batch.for_kind.is_(None), Batch.for_kind == labeler.kind),
-            or_(~assigned, assigned.where(BatchLabeler.labeler_id == labeler.id)),
-            exists().where(Slot.batch_id == Batch.id, Slot.state == SlotState.OPEN, Slot.for_labeler_id.is_(None)),
+            or_(Batch.for_kind.is_(None), Batch.for_kind == bindparam("kind", type_=Text)),
+            or_(~_found(BatchLabeler, assigned), _found(BatchLabeler, assigned, BatchLabeler.labeler_id == _LABELER)),
+            _first(Slot.id, _is(SlotState.OPEN), Slot.batch_id == Batch.id, Slot.for_labeler_id.is_(None)).is_not(None),
         )
-        .order_by(Batch.priority.desc(), Batch.id)
+        .subquery()
     )
-    return [_Place(*row) for row in rows]
+    holds = select(func.count()).select_from(Slot).where(_is(SlotState.LEASED), Slot.labeler_id == _LABELER)
+    addressed = _first(Slot.id, _is(SlotState.OPEN), Slot.for_labeler_id == _LABELER).is_not(None)
+    expires = Slot.lease_expires_at
+    expired = _first(expires, _is(SlotState.LEASED), expires < func.now()).is_not(None)
+    desk = select(
+        holds.scalar_subquery().label("holds"), addressed.label("addressed"), expired.label("expired")
+    ).subquery()
+    return (
+        select(
+            desk.c.holds,
+            desk.c.addressed,
+            desk.c.expired,
+            places.c.id,
+            places.c.kind,
+            places.c.notes_first,
+            places.c.gold_share,
+            places.c.after,
+            places.c.due,
+        )
+        .outerjoin(places, true())
+        .order_by(places.c.priority.desc(), places.c.id)
+    )
 
 
-def claim(session: Session, project_id: int, labeler: Labeler, lasts: timedelta, page_version: str) -> UUID | None:
-    """Lease the next open slot to the labeler: the new showing's id, or None when there is nothing for them.
-
-    Slots addressed to them come first. Then batches by priority; in a batch, slots by their ids, going on after the
-    last one that this labeler was given there, so that the cost grows neither with the queue nor with what they have
-    answered. A slot that came back behind that place is found when the rest is exhausted: then the batch is searched
-    from its start, at most every SEARCH_AGAIN.
-    """
-    taken = _take_addressed(session, project_id, labeler, lasts, page_version)
-    if taken is not None:
-        return taken
-    for place in _places(session, project_id, labeler):
-        taken = _take(session, place, place.after, labeler, lasts, page_version)
-        if taken is None and place.due and place.after:
-            taken = _take(session, place, 0, labeler, lasts, page_version)
-        if taken is not None:
-            return taken
-        if place.due:
-            _searched(session, place.batch_id, labeler.id)
-    return None
+_DESK = _desk()
 
 
-def _untouched(labeler_id: int, kind: BatchKind) -> list[ColumnElement[bool]]:
-    """Conditions on a slot: the labeler has not answered its subject, does not hold it, and has not passed it on."""
+def desk(session: Session, project_id: int, labeler_id: int, kind: LabelerKind) -> Desk:
+    """How things stand for a labeler who asks for more. Places come in the order in which they are to be searched."""
+    rows = directly(session, _DESK, labeler=labeler_id, project=project_id, kind=kind).all()
+    holds, addressed, expired = rows[0][:3]
+    return Desk(holds, addressed, expired, [Place(*row[3:]) for row in rows if row[3] is not None])
+
+
+def _untouched(kind: BatchKind) -> list[ColumnElement[bool]]:
+    """Conditions on a slot: `labeler` has not answered its subject, does not hold it, and has not passed it on."""
     subject = "comparison_id" if kind is BatchKind.COMPARE else "summary_id"
     answer = Preference if kind is BatchKind.COMPARE else Rating
     mine = aliased(Slot)
 
-    def none(source: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-        # Not `not exists`: the planner would hash all that the labeler ever answered, at every claim.
-        same = getattr(source, subject) == getattr(Slot, subject)
-        rows = select(literal(1)).select_from(source).where(same, source.labeler_id == labeler_id, *conditions)
-        return rows.limit(1).scalar_subquery().is_(None)
+    def of_subject(source: Any) -> ColumnElement[bool]:
+        return and_(getattr(source, subject) == getattr(Slot, subject), source.labeler_id == _LABELER)
 
-    return [none(mine, mine.state != SlotState.VOID), none(answer), none(Skip)]
-
-
-def _notes_first() -> ColumnElement[bool]:
-    return func.coalesce(Batch.protocol["notes_first"].as_boolean(), False)
+    return [
+        ~_found(answer, of_subject(answer)),
+        ~_found(mine, of_subject(mine), mine.state != literal_column(f"'{SlotState.VOID.value}'")),
+        ~_found(Skip, of_subject(Skip)),
+    ]
 
 
-def _take_addressed(
-    session: Session, project_id: int, labeler: Labeler, lasts: timedelta, page_version: str
-) -> UUID | None:
-    found = (
-        select(Slot.id, _notes_first().label("notes_first"))
-        .join(Batch, Batch.id == Slot.batch_id)
-        .where(
-            Batch.project_id == project_id,
-            Batch.paused_at.is_(None),
-            Slot.state == SlotState.OPEN,
-            Slot.for_labeler_id == labeler.id,
-            *_untouched(labeler.id, BatchKind.COMPARE),
-            *_untouched(labeler.id, BatchKind.RATE),
-        )
-        .order_by(Slot.id)
-        .limit(1)
-        .with_for_update(of=Slot, skip_locked=True)
-        .cte("found")
-    )
-    return session.scalar(select(_leased(found, labeler.id, lasts, page_version).c.showing_id))
-
-
-def _take(
-    session: Session, place: _Place, after: int, labeler: Labeler, lasts: timedelta, page_version: str
-) -> UUID | None:
-    """One statement chooses a slot, takes it (`for update skip locked`) and shows it: no two labelers get the same.
-
-    Never a subject that the labeler has answered, holds, or passed on. The sides are drawn here, once per showing.
-    """
-    found = (
-        select(Slot.id, literal(place.notes_first).label("notes_first"))
-        .where(
-            Slot.batch_id == place.batch_id,
-            Slot.state == SlotState.OPEN,
-            Slot.for_labeler_id.is_(None),
-            Slot.id > after,
-            *_untouched(labeler.id, place.kind),
-        )
-        .order_by(Slot.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .cte("found")
-    )
-    taken = _leased(found, labeler.id, lasts, page_version)
-    kept = (
-        upsert(QueuePlace)
-        .from_select(
-            ["labeler_id", "batch_id", "slot_id"],
-            select(literal(labeler.id), literal(place.batch_id), taken.c.id),
-        )
-        .on_conflict_do_update(
-            index_elements=["labeler_id", "batch_id"], set_={"slot_id": literal_column("excluded.slot_id")}
-        )
-        .cte("kept")
-    )
-    return session.scalar(select(taken.c.showing_id).add_cte(kept))
-
-
-def _leased(found: CTE, labeler_id: int, lasts: timedelta, page_version: str) -> CTE:
-    """The statement's part that shows the slot it found and leases it."""
+def _taken(found: CTE) -> CTE:
+    """The statement's part that shows the slot it found and leases it. The sides are drawn here, once per showing."""
+    noted = _found(Note, Note.comparison_id == found.c.comparison_id, Note.labeler_id == _LABELER)
     shown = (
         insert(Showing)
         .from_select(
-            ["slot_id", "labeler_id", "swapped", "page_version", "notes_first", "shown_at"],
-            # Not now(): several claims of one transaction are held in the order in which they were made.
+            ["slot_id", "labeler_id", "swapped", "page_version", "notes_first", "shown_at", "revealed_at"],
             select(
                 found.c.id,
-                literal(labeler_id),
+                _LABELER,
                 func.random() < 0.5,
-                literal(page_version),
+                _PAGE,
                 found.c.notes_first,
+                # Not now(): several claims of one transaction are held in the order in which they were made.
                 func.clock_timestamp(),
+                # Who wrote their notes in an earlier showing of the pair has seen the document.
+                case((and_(found.c.notes_first, noted), func.clock_timestamp())),
             ),
         )
         .returning(Showing.id, Showing.slot_id)
@@ -324,138 +343,392 @@ def _leased(found: CTE, labeler_id: int, lasts: timedelta, page_version: str) ->
         .where(Slot.id == shown.c.slot_id)
         .values(
             state=SlotState.LEASED,
-            labeler_id=labeler_id,
+            labeler_id=_LABELER,
             showing_id=shown.c.id,
-            lease_expires_at=func.now() + lasts,
+            lease_expires_at=func.now() + _LASTS,
         )
         .returning(Slot.id, Slot.showing_id)
         .cte("taken")
     )
 
 
-def lease(session: Session, slot_id: int, labeler_id: int, lasts: timedelta, page_version: str) -> UUID | None:
-    """Lease this open slot, which was made for the labeler; None when it is not open any more."""
+def _ordinary(kind: BatchKind) -> Select[int, int | None, bool]:
+    """Open slots of `batch` between `after` and `until` that the labeler may be given, in their order."""
+    return (
+        select(Slot.id, Slot.comparison_id, bindparam("notes_first", type_=Boolean).label("notes_first"))
+        .where(
+            Slot.batch_id == bindparam("batch", type_=BigInteger),
+            _is(SlotState.OPEN),
+            Slot.for_labeler_id.is_(None),
+            Slot.id > bindparam("after", type_=BigInteger),
+            Slot.id <= bindparam("until", type_=BigInteger),
+            *_untouched(kind),
+        )
+        .order_by(Slot.id)
+        .limit(_ONE)
+    )
+
+
+def _take(kind: BatchKind) -> Select[Any]:
+    """One statement chooses a slot, takes it (`for update skip locked`) and shows it: no two labelers get the same."""
+    taken = _taken(_ordinary(kind).with_for_update(of=Slot, skip_locked=True).cte("found"))
+    kept = (
+        upsert(QueuePlace)
+        .from_select(
+            ["labeler_id", "batch_id", "slot_id"], select(_LABELER, bindparam("batch", type_=BigInteger), taken.c.id)
+        )
+        .on_conflict_do_update(
+            index_elements=["labeler_id", "batch_id"], set_={"slot_id": literal_column("excluded.slot_id")}
+        )
+        .cte("kept")
+    )
+    return select(taken.c.showing_id, taken.c.id).add_cte(kept)
+
+
+def _lent(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Take one slot addressed to the labeler. A gold pair is shown as the ordinary one in its place would be."""
+    as_usual = bindparam("notes_first", type_=Boolean)
     found = (
-        select(Slot.id, _notes_first().label("notes_first"))
+        select(
+            Slot.id,
+            Slot.comparison_id,
+            case(
+                (Batch.purpose == BatchPurpose.GOLD, func.coalesce(as_usual, _notes_first())),
+                else_=and_(Batch.kind == BatchKind.COMPARE, _notes_first()),
+            ).label("notes_first"),
+        )
         .join(Batch, Batch.id == Slot.batch_id)
-        .where(Slot.id == slot_id, Slot.state == SlotState.OPEN)
-        .with_for_update(of=Slot)
+        .where(_is(SlotState.OPEN), Slot.for_labeler_id == _LABELER, *conditions)
+        .order_by(Slot.id)
+        .limit(_ONE)
+        .with_for_update(of=Slot, skip_locked=True)
         .cte("found")
     )
-    return session.scalar(select(_leased(found, labeler_id, lasts, page_version).c.showing_id))
+    return select(_taken(found).c.showing_id)
 
 
-def _searched(session: Session, batch_id: int, labeler_id: int) -> None:
-    """Note that nothing in the batch is for the labeler now, so that the next search begins at its end."""
-    last = func.coalesce(
-        select(func.max(Slot.id))
-        .where(Slot.batch_id == batch_id, Slot.state == SlotState.OPEN, Slot.for_labeler_id.is_(None))
-        .scalar_subquery(),
-        0,
+_PEEK = {kind: _ordinary(kind) for kind in BatchKind}
+_TAKE = {kind: _take(kind) for kind in BatchKind}
+_LEND = _lent(Slot.id == bindparam("slot", type_=BigInteger))
+_ADDRESSED = _lent(
+    Batch.project_id == bindparam("project", type_=BigInteger),
+    Batch.paused_at.is_(None),
+    *_untouched(BatchKind.COMPARE),
+    *_untouched(BatchKind.RATE),
+)
+_SEARCHED = (
+    upsert(QueuePlace)
+    .values(
+        labeler_id=_LABELER,
+        batch_id=bindparam("batch", type_=BigInteger),
+        searched_at=func.now(),
+        slot_id=func.coalesce(
+            select(func.max(Slot.id))
+            .where(
+                Slot.batch_id == bindparam("batch", type_=BigInteger),
+                _is(SlotState.OPEN),
+                Slot.for_labeler_id.is_(None),
+            )
+            .scalar_subquery(),
+            0,
+        ),
     )
-    values = {"slot_id": last, "searched_at": func.now()}
-    session.execute(
-        upsert(QueuePlace)
-        .values(labeler_id=labeler_id, batch_id=batch_id, **values)
-        .on_conflict_do_update(index_elements=["labeler_id", "batch_id"], set_=values)
+    .on_conflict_do_update(
+        index_elements=["labeler_id", "batch_id"],
+        set_={"slot_id": literal_column("excluded.slot_id"), "searched_at": literal_column("excluded.searched_at")},
     )
+)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """To whom a slot is leased, for how long, and which page asked for it."""
+
+    labeler_id: int
+    lasts: timedelta
+    page_version: str
+
+    def values(self, **more: Any) -> dict[str, Any]:
+        """As a statement takes them."""
+        return {"labeler": self.labeler_id, "lasts": self.lasts, "page": self.page_version, **more}
+
+
+def claim(session: Session, terms: Terms, places: list[Place]) -> UUID | None:
+    """Lease the next open slot to the labeler: the new showing's id, or None when there is nothing for them.
+
+    Batches by priority; in a batch, slots by their ids, going on after the last one that this labeler was given there,
+    so that the cost grows neither with the queue nor with what they have answered. A slot that came back behind that
+    place is found when the rest is exhausted: then the batch is searched from its start, at most every SEARCH_AGAIN.
+    Never a subject that the labeler has answered, holds, or passed on. `places` are those of `desk`, and are kept up
+    to date, so that several claims of one transaction need one look.
+    """
+    for place in places:
+        taken = _take_between(session, terms, place, place.after, _END)
+        if taken is None and place.due and place.after:
+            taken = _take_between(session, terms, place, 0, place.after)
+        if taken is not None:
+            return taken
+        if place.due:
+            # Nothing is for them now: the next search begins at the end.
+            directly(session, _SEARCHED, labeler=terms.labeler_id, batch=place.batch_id)
+        place.after, place.due = _END, False
+    return None
+
+
+def _take_between(session: Session, terms: Terms, place: Place, after: int, until: int) -> UUID | None:
+    values = terms.values(batch=place.batch_id, notes_first=place.notes_first, after=after, until=until)
+    taken = directly(session, _TAKE[place.kind], **values).one_or_none()
+    if taken is None:
+        return None
+    showing_id: UUID = taken[0]
+    place.after = taken[1]
+    return showing_id
+
+
+def next_place(session: Session, labeler_id: int, places: list[Place]) -> Place | None:
+    """The batch that `claim` would give a slot of now, unless others are quicker; nothing is taken."""
+    for place in places:
+        values = {"labeler": labeler_id, "batch": place.batch_id, "notes_first": place.notes_first}
+        for after, until in ((place.after, _END), *([(0, place.after)] if place.due else [])):
+            if directly(session, _PEEK[place.kind], **values, after=after, until=until).first() is not None:
+                return place
+    return None
+
+
+def claim_addressed(session: Session, terms: Terms, project_id: int, notes_first: bool | None) -> UUID | None:
+    """Lease the next open slot that is addressed to the labeler; None for none. `notes_first`: see `lease`."""
+    values = terms.values(project=project_id, notes_first=notes_first)
+    found: UUID | None = directly(session, _ADDRESSED, **values).scalar()
+    return found
+
+
+def lease(session: Session, terms: Terms, slot_id: int, notes_first: bool | None) -> UUID | None:
+    """Lease this open slot, which is addressed to the labeler; None when it is not open any more.
+
+    `notes_first`: whether the pair that they would be given otherwise asks for notes; a gold pair must not be told
+    apart by it.
+    """
+    found: UUID | None = directly(session, _LEND, **terms.values(slot=slot_id, notes_first=notes_first)).scalar()
+    return found
 
 
 def extend(session: Session, labeler_id: int, showings: list[UUID], lasts: timedelta) -> datetime | None:
     """Keep these leases of the labeler longer; those that are gone are left. The new end, or None when all are gone."""
-    return session.scalar(
-        update(Slot)
-        .where(Slot.state == SlotState.LEASED, Slot.labeler_id == labeler_id, Slot.showing_id.in_(showings))
-        .values(lease_expires_at=func.now() + lasts)
-        .returning(Slot.lease_expires_at)
-        .execution_options(synchronize_session=False)
+    until: datetime | None = directly(session, _EXTEND, labeler=labeler_id, showings=showings, lasts=lasts).scalar()
+    return until
+
+
+_EXTEND = (
+    update(Slot)
+    .where(
+        _is(SlotState.LEASED),
+        Slot.labeler_id == _LABELER,
+        Slot.showing_id == any_(bindparam("showings", type_=ARRAY(Uuid))),
     )
+    .values(lease_expires_at=func.now() + _LASTS)
+    .returning(Slot.lease_expires_at)
+)
+
+
+# What becomes of a slot
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A showing with its slot, locked until the transaction ends."""
+    """A showing of a labeler with its slot, which is locked until the transaction ends. `holder`: who has the slot.
 
-    showing: Showing
-    slot: Slot
+    `practice`: it is a qualification pair. `for_round`: a round may wait for its batch.
+    """
+
+    showing_id: UUID
+    swapped: bool
+    notes_first: bool
+    revealed: bool
+    slot_id: int
+    batch_id: int
+    comparison_id: int | None
+    summary_id: int | None
+    for_labeler_id: int | None
+    state: SlotState
+    holder: int | None
+    practice: bool
+    for_round: bool
+
+
+_LOCK_SHOWN = (
+    select(
+        Showing.id,
+        Showing.swapped,
+        Showing.notes_first,
+        Showing.revealed_at.is_not(None),
+        Slot.id,
+        Slot.batch_id,
+        Slot.comparison_id,
+        Slot.summary_id,
+        Slot.for_labeler_id,
+        Slot.state,
+        Slot.labeler_id,
+        Batch.purpose == BatchPurpose.QUALIFICATION,
+        Batch.round_id.is_not(None),
+    )
+    .join(Slot, Slot.id == Showing.slot_id)
+    .join(Batch, Batch.id == Slot.batch_id)
+    .where(Showing.id == bindparam("showing", type_=Uuid), Showing.labeler_id == _LABELER)
+    .with_for_update(of=Slot)
+)
 
 
 def lock_shown(session: Session, showing_id: UUID, labeler_id: int) -> Shown | None:
     """The labeler's own showing and its slot, locked. None for an id that is unknown or somebody else's."""
-    row = session.execute(
-        select(Showing, Slot)
-        .join(Slot, Slot.id == Showing.slot_id)
-        .where(Showing.id == showing_id, Showing.labeler_id == labeler_id)
-        .with_for_update(of=Slot)
-    ).one_or_none()
-    return None if row is None else Shown(row[0], row[1])
+    row = directly(session, _LOCK_SHOWN, showing=showing_id, labeler=labeler_id).one_or_none()
+    return None if row is None else Shown(*tuple(row))
 
 
-def _same_subject(slot: Slot) -> ColumnElement[bool]:
-    if slot.comparison_id is not None:
-        return Slot.comparison_id == slot.comparison_id
-    return Slot.summary_id == slot.summary_id
+def _same_subject(shown: Shown) -> ColumnElement[bool]:
+    if shown.comparison_id is not None:
+        return Slot.comparison_id == shown.comparison_id
+    return Slot.summary_id == shown.summary_id
 
 
-def lock_slot_to_fill(session: Session, shown: Shown, labeler_id: int) -> Slot | None:
+@dataclass(frozen=True)
+class Free:
+    """A slot that an answer may fill, locked."""
+
+    slot_id: int
+    batch_id: int
+
+
+def lock_slot_to_fill(session: Session, shown: Shown, labeler_id: int) -> Free | None:
     """The slot that a first answer by this showing fills, locked; None when others fill them all (it is surplus).
 
-    The slot that was shown, while it is free or this labeler's; otherwise one of the same comparison that this labeler
+    The slot that was shown, while it is free or this labeler's; otherwise one of the same subject that this labeler
     holds, or that is free for them. Having answered they are given none of these again, so a slot that they could fill
     and did not might wait for ever.
     """
-    slot = shown.slot
-    if slot.state == SlotState.OPEN or (slot.state == SlotState.LEASED and slot.labeler_id == labeler_id):
-        return slot
-    others = session.scalars(
-        select(Slot)
+    if shown.state is SlotState.OPEN or (shown.state is SlotState.LEASED and shown.holder == labeler_id):
+        return Free(shown.slot_id, shown.batch_id)
+    others = session.execute(
+        select(Slot.id, Slot.batch_id)
         .where(
-            _same_subject(slot),
-            Slot.id != slot.id,
+            _same_subject(shown),
+            Slot.id != shown.slot_id,
             or_(
-                and_(Slot.state == SlotState.LEASED, Slot.labeler_id == labeler_id),
-                and_(
-                    Slot.state == SlotState.OPEN,
-                    or_(Slot.for_labeler_id.is_(None), Slot.for_labeler_id == labeler_id),
-                ),
+                and_(_is(SlotState.LEASED), Slot.labeler_id == labeler_id),
+                and_(_is(SlotState.OPEN), or_(Slot.for_labeler_id.is_(None), Slot.for_labeler_id == labeler_id)),
             ),
         )
         .order_by(Slot.state != SlotState.LEASED, Slot.number)
         .limit(1)
         .with_for_update(skip_locked=True)
-    )
-    return others.one_or_none()
+    ).one_or_none()
+    return None if others is None else Free(*others)
 
 
-def finish_slot(session: Session, slot: Slot, labeler_id: int, showing_id: UUID) -> None:
+def finish_slot(session: Session, slot_id: int, labeler_id: int, showing_id: UUID) -> None:
     """The slot has its opinion."""
-    slot.state = SlotState.DONE
-    slot.labeler_id = labeler_id
-    slot.showing_id = showing_id
-    slot.lease_expires_at = None
-    slot.done_at = func.now()
-    session.flush()
+    directly(session, _FINISH, slot=slot_id, labeler=labeler_id, showing=showing_id)
 
 
-def reopen_slot(session: Session, slot: Slot) -> None:
-    """Give the slot back to the queue."""
-    slot.state = SlotState.OPEN
-    slot.labeler_id = slot.showing_id = slot.lease_expires_at = None
-    session.flush()
+_FINISH = (
+    update(Slot)
+    .where(Slot.id == bindparam("slot", type_=BigInteger))
+    .values(
+        state=SlotState.DONE,
+        labeler_id=_LABELER,
+        showing_id=bindparam("showing", type_=Uuid),
+        lease_expires_at=null(),
+        done_at=func.now(),
+    )
+)
 
 
-def release_twins(session: Session, slot: Slot, labeler_id: int) -> None:
-    """Give back other slots of the same comparison that the labeler holds: they answered it through this one."""
-    session.execute(
+def let_go(session: Session, shown: Shown, labeler_id: int, but: int | None = None) -> list[int]:
+    """The labeler answered the subject, or passed it on: they let go of all its slots but one. Gives those now open.
+
+    Slots that they hold go back to the queue; those addressed to them are asked of nobody.
+    """
+    addressed = Slot.for_labeler_id == labeler_id
+    rows = session.execute(
         update(Slot)
         .where(
-            _same_subject(slot),
-            Slot.id != slot.id,
-            Slot.labeler_id == labeler_id,
-            Slot.state == SlotState.LEASED,
+            _same_subject(shown),
+            Slot.id.is_distinct_from(but),
+            or_(
+                and_(_is(SlotState.LEASED), Slot.labeler_id == labeler_id),
+                and_(_is(SlotState.OPEN), addressed),
+            ),
         )
-        .values(state=SlotState.OPEN, labeler_id=None, showing_id=None, lease_expires_at=None)
-        .execution_options(synchronize_session=False)
+        .values({**_FREE, "state": case((addressed, SlotState.VOID.value), else_=SlotState.OPEN.value)})
+        .returning(Slot.id, Slot.state)
+        .execution_options(**_AS_IT_IS)
+    )
+    return [row[0] for row in rows if row[1] is SlotState.OPEN]
+
+
+def give_back_all(session: Session, labeler_id: int) -> None:
+    """The labeler is gone: everything that they hold goes back to the queue."""
+    session.execute(
+        update(Slot)
+        .where(_is(SlotState.LEASED), Slot.labeler_id == labeler_id)
+        .values(_FREE)
+        .execution_options(**_AS_IT_IS)
+    )
+
+
+def release_expired(session: Session) -> list[int]:
+    """Give slots back whose lease ran out by the database's clock, 100 at most: those that are open now.
+
+    Rows that others work on are left to them.
+    """
+    return sorted(directly(session, _RELEASE).scalars())
+
+
+_RELEASE = (
+    update(Slot)
+    .where(
+        # Not `in`: that may become a join with the whole table.
+        Slot.id
+        == any_(
+            func.array(
+                select(Slot.id)
+                .where(_is(SlotState.LEASED), Slot.lease_expires_at < func.now())
+                .order_by(Slot.lease_expires_at)
+                .limit(literal_column("100"))
+                .with_for_update(skip_locked=True)
+                .scalar_subquery()
+            )
+        )
+    )
+    .values(_FREE)
+    .returning(Slot.id)
+)
+
+
+def lock_open(session: Session, slot_id: int) -> Slot | None:
+    """The slot, locked, if it is open and nobody works on it."""
+    return session.scalar(
+        select(Slot)
+        .where(Slot.id == slot_id, _is(SlotState.OPEN))
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+
+
+def sides(session: Session, shown: Shown) -> tuple[int, int]:
+    """The summaries of the comparison that was shown, in displayed order."""
+    assert shown.comparison_id is not None
+    row = session.get_one(Comparison, shown.comparison_id)
+    ids = (row.first_summary_id, row.second_summary_id)
+    return (ids[1], ids[0]) if shown.swapped else ids
+
+
+def reveal(session: Session, showing_id: UUID) -> None:
+    """The notes are saved: the document may be shown from now on."""
+    session.execute(
+        update(Showing)
+        .where(Showing.id == showing_id, Showing.revealed_at.is_(None))
+        .values(revealed_at=func.clock_timestamp())
+        .execution_options(**_AS_IT_IS)
     )
 
 
@@ -464,10 +737,10 @@ def add_skip(session: Session, shown: Shown, labeler_id: int, reason: SkipReason
     session.execute(
         upsert(Skip)
         .values(
-            slot_id=shown.slot.id,
-            comparison_id=shown.slot.comparison_id,
-            summary_id=shown.slot.summary_id,
-            showing_id=shown.showing.id,
+            slot_id=shown.slot_id,
+            comparison_id=shown.comparison_id,
+            summary_id=shown.summary_id,
+            showing_id=shown.showing_id,
             labeler_id=labeler_id,
             reason=reason,
             comment=comment,

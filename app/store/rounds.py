@@ -3,6 +3,7 @@
 Knows the questions asked of these tables. Knows nothing of how a round goes on (app.services.rounds).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,12 @@ def rounds(session: Session, project_id: int) -> list[RoundWithRecipe]:
         .order_by(Round.number.desc())
     )
     return [RoundWithRecipe(row[0], row[1]) for row in rows]
+
+
+def numbers(session: Session, round_ids: Iterable[int]) -> dict[int, int]:
+    """The numbers of these rounds, by id."""
+    rows = session.execute(select(Round.id, Round.number).where(Round.id.in_(list(round_ids))))
+    return {row[0]: row[1] for row in rows}
 
 
 def round_by_number(session: Session, project_id: int, number: int) -> RoundWithRecipe | None:

@@ -6,6 +6,10 @@ Knows values. Knows nothing of rows or requests; routers convert once.
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from markupsafe import Markup
+
+from app.domain.ratings import Axis
+
 
 @dataclass(frozen=True)
 class ErrorPage:
@@ -63,10 +67,13 @@ class AccountPage:
 
 @dataclass(frozen=True)
 class ComparePage:
-    """labeling/compare.html: the shell; the pair itself is fetched by the page."""
+    """labeling/compare.html: the shell; what is judged is fetched by the page, which holds `ahead` of it."""
 
+    ahead: int
     scale: list[tuple[int, str]]
+    axes: list[Axis]
     reasons: list[tuple[str, str]]
+    concerns: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class PersonLine:
     name: str
     role: str
     simulated: bool
+    calibrates: bool
     state: str
     answers: int
     seen: datetime | None
@@ -99,6 +107,7 @@ class InvitePage:
     name: str
     role: str
     kind: str
+    calibrates: bool
     errors: dict[str, str]
 
 
@@ -207,11 +216,17 @@ class ImportRunPage:
 
 @dataclass(frozen=True)
 class BatchLine:
-    """A batch in a list. `people` is empty when it is for everybody of its kind."""
+    """A batch in a list. `subjects` are pairs, or summaries to rate; `about` says which, and what they are for.
+
+    `people` is empty when it is for everybody of its kind. `standing`: put before each labeler once.
+    """
 
     id: int
     name: str
-    comparisons: int
+    about: str
+    rating: bool
+    standing: bool
+    subjects: int
     given: int
     open: int
     priority: int
@@ -229,6 +244,7 @@ class SampleLine:
     pairs: int
     recipe: str
     simulated: bool
+    notes_first: bool
     state: str
     words: str
     done: int
@@ -245,6 +261,17 @@ class SampleForm:
     recipe: str
     pairs: str
     simulated: bool
+    notes_first: bool
+
+
+@dataclass(frozen=True)
+class RateForm:
+    """What was typed to put summaries up for rating."""
+
+    policy: str
+    documents: str
+    opinions: str
+    simulated: bool
 
 
 @dataclass(frozen=True)
@@ -252,12 +279,42 @@ class BatchesPage:
     """batches/batches.html"""
 
     batches: list[BatchLine]
+    newer: str | None
+    older: str | None
     recipes: list[tuple[str, str]]
     form: SampleForm
+    policies: list[tuple[str, str]]
+    rate: RateForm
     errors: dict[str, str]
     samples: list[SampleLine]
     live: bool
     trainable: int
+    adds: list[str]
+
+
+@dataclass(frozen=True)
+class ProtocolForm:
+    """What was typed as the protocol of new batches; shares in percent."""
+
+    notes_first: bool
+    shared: str
+    shared_opinions: str
+    sentinel: str
+    sentinel_share: str
+    calibration: str
+    gold: str
+
+
+@dataclass(frozen=True)
+class ProtocolPage:
+    """batches/protocol.html"""
+
+    form: ProtocolForm
+    policies: list[tuple[str, str]]
+    proposed: str | None
+    warnings: list[str]
+    most: int
+    errors: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -272,11 +329,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class BatchPage:
-    """batches/batch.html"""
+    """batches/batch.html. `lent`: opinions of researchers' accounts, on top of those given."""
 
     batch: BatchLine
-    opinions: int
+    lent: int
+    kinds: list[tuple[str, int, str]]
     made: datetime
+    opinions: str
+    most_opinions: int
+    notes_first: bool
+    gold: str
     priority: str
     highest: int
     candidates: list[Candidate]
@@ -580,3 +642,580 @@ class PolicyPage:
     lineage: list[Ancestor]
     written: list[Written]
     can_change: bool
+
+
+@dataclass(frozen=True)
+class ChangedLine:
+    """A line that a version of the guidelines removed or added; `kind` gap stands for lines that stayed."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class VersionLine:
+    """A version of the guidelines in a list."""
+
+    version: int
+    author: str
+    made: datetime
+    confirmed: int
+
+
+@dataclass(frozen=True)
+class GuidelinesPage:
+    """guidelines/guidelines.html. `to_confirm`: the reader has to; `changes` since the version they last confirmed."""
+
+    version: int | None
+    made: datetime | None
+    html: Markup
+    contents: list[tuple[str, str]]
+    to_confirm: bool
+    changes: list[ChangedLine]
+    versions: list[VersionLine]
+    can_edit: bool
+
+
+@dataclass(frozen=True)
+class EditGuidelinesPage:
+    """guidelines/edit.html. With `previewed`: how the text would look, and what it changes."""
+
+    text: str
+    after: int
+    longest: int
+    previewed: bool
+    html: Markup
+    changes: list[ChangedLine]
+    readers: int
+    errors: dict[str, str]
+
+
+@dataclass(frozen=True)
+class GuidelineVersionPage:
+    """guidelines/version.html"""
+
+    line: VersionLine
+    html: Markup
+    changes: list[ChangedLine]
+
+
+@dataclass(frozen=True)
+class NewcomerLine:
+    """How somebody who judges stands. `state` is passed, failed, practising, new, or asked_again; `reason` says why."""
+
+    id: int
+    name: str
+    state: str
+    words: str
+    calibrates: bool
+    answered: int
+    agreement: str
+    pace: float | None
+    reason: str
+    decided: datetime | None
+
+
+@dataclass(frozen=True)
+class GateForm:
+    """The gate as typed; agreement in percent."""
+
+    required: bool
+    agreement: str
+    seconds: str
+
+
+@dataclass(frozen=True)
+class QualificationPage:
+    """qualification/qualification.html"""
+
+    form: GateForm
+    errors: dict[str, str]
+    required: bool
+    pairs: int
+    people: list[NewcomerLine]
+    longest: int
+
+
+@dataclass(frozen=True)
+class DecisionLine:
+    """A decision on a newcomer."""
+
+    state: str
+    words: str
+    by: str
+    at: datetime
+    answers: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class TriedLine:
+    """A practice pair and what a newcomer said; `same` side as the researchers, None where one of them says 5."""
+
+    comparison_id: int
+    title: str
+    said: str
+    verdict: str
+    same: bool | None
+    seconds: float | None
+    retired: bool
+
+
+@dataclass(frozen=True)
+class NewcomerPage:
+    """qualification/newcomer.html"""
+
+    id: int
+    name: str
+    required: bool
+    state: str
+    words: str
+    left: int
+    decisions: list[DecisionLine]
+    tried: list[TriedLine]
+    reason: str
+    errors: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ComparedLine:
+    """A comparison in a list. `agreeing` of `sided` answers are on the verdict's side."""
+
+    id: int
+    title: str
+    opening: str
+    batch: str
+    kind: str
+    answers: int
+    disagreed: bool
+    verdict: str
+    released: bool
+    agreeing: int
+    sided: int
+
+
+@dataclass(frozen=True)
+class VerdictsPage:
+    """verdicts/verdicts.html"""
+
+    comparisons: list[ComparedLine]
+    batches: list[tuple[str, str]]
+    batch: str
+    kinds: list[tuple[str, str]]
+    kind: str
+    choices: list[tuple[str, str]]
+    only: str
+    filtered: bool
+    newest: str | None
+    older: str | None
+
+
+@dataclass(frozen=True)
+class SideText:
+    """A summary beside another. `policy` is None until the reader may know it."""
+
+    name: str
+    text: str
+    policy: str | None
+
+
+@dataclass(frozen=True)
+class GivenVerdict:
+    """A verdict, in words."""
+
+    words: str
+    reason: str
+    author: str
+    at: datetime
+    released: bool
+    retired: bool
+
+
+@dataclass(frozen=True)
+class AnswerLine:
+    """A labeler's answer beside a verdict."""
+
+    name: str
+    calibrates: bool
+    words: str
+    explanation: str | None
+    same: bool | None
+
+
+@dataclass(frozen=True)
+class UseLine:
+    """Where else a pair is used: `purpose` gold or qualification."""
+
+    comparison_id: int
+    purpose: str
+    words: str
+    retired: bool
+
+
+@dataclass(frozen=True)
+class VerdictPage:
+    """verdicts/verdict.html. Before a verdict is given, nothing of where the texts are from and what others said."""
+
+    id: int
+    title: str
+    community: str
+    text: str
+    sides: list[SideText]
+    verdict: GivenVerdict | None
+    kind: str
+    batch: str
+    standing: bool
+    answers: list[AnswerLine]
+    uses: list[UseLine]
+    can_use: list[tuple[str, str]]
+    changing: bool
+    scale: list[tuple[str, str]]
+    value: str
+    reason: str
+    longest: int
+    errors: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FlagLine:
+    """A flag in a list."""
+
+    id: int
+    reason: str
+    comment: str | None
+    labeler: str
+    title: str
+    raised: datetime
+    reply: str | None
+
+
+@dataclass(frozen=True)
+class FlagsPage:
+    """flags/flags.html"""
+
+    flags: list[FlagLine]
+    closed: bool
+    waiting: int
+    older: str | None
+
+
+@dataclass(frozen=True)
+class FlagPage:
+    """flags/flag.html: the texts in the order in which the labeler saw them. `slots`: where they can be voided."""
+
+    flag: FlagLine
+    closed_by: str | None
+    closed_at: datetime | None
+    document_title: str
+    community: str
+    text: str
+    sides: list[SideText]
+    comparison_id: int | None
+    slots: str | None
+    reply: str
+    longest: int
+    errors: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PairLine:
+    """A comparison in the list of its batch. `slots`: how many opinions are in each state, in words."""
+
+    id: int
+    title: str
+    kind: str
+    policies: str
+    slots: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ComparisonsPage:
+    """comparisons/comparisons.html"""
+
+    batch: int
+    name: str
+    comparisons: list[PairLine]
+    words: str
+    kind: str
+    kinds: list[tuple[str, str]]
+    state: str
+    states: list[tuple[str, str]]
+    filtered: bool
+    newer: str | None
+    older: str | None
+
+
+@dataclass(frozen=True)
+class OpinionLine:
+    """One opinion on a comparison: a slot."""
+
+    id: int
+    number: int
+    state: str
+    words: str
+    labeler: str | None
+    addressed: str | None
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class SaidLine:
+    """One version of an answer. `counted`: the newest version of an answer that counts."""
+
+    labeler: str
+    researcher: bool
+    opinion: int
+    version: int
+    counted: bool
+    status: str
+    value: str
+    shown: str
+    explanation: str | None
+    time: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class RemarkLine:
+    """A note, a skip or a flag on a comparison."""
+
+    labeler: str
+    about: str
+    text: str | None
+    at: datetime
+    href: str | None
+
+
+@dataclass(frozen=True)
+class ChangeForm:
+    """What was typed to change opinions: which of the four forms, the opinion, and why."""
+
+    action: str
+    slot: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ComparisonPage:
+    """comparisons/comparison.html: what admins see of a comparison, and may change."""
+
+    id: int
+    title: str
+    community: str
+    document: int
+    text: str
+    sides: list[SideText]
+    facts: list[tuple[str, str]]
+    batch: int
+    batch_name: str
+    opinions: list[OpinionLine]
+    answers: list[SaidLine]
+    notes: list[RemarkLine]
+    skips: list[RemarkLine]
+    flags: list[RemarkLine]
+    verdict: str | None
+    standing: bool
+    asks: str
+    open: int
+    voidable: list[tuple[str, str]]
+    void: list[tuple[str, str]]
+    form: ChangeForm
+    longest: int
+    errors: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure, and beneath it its interval and n."""
+
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class PlotBar:
+    """A rectangle of a plot. `tone` is a class of quality.css, as in all parts of a plot."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    tone: str
+
+
+@dataclass(frozen=True)
+class PlotLine:
+    """A line of a plot through points, "x,y x,y"."""
+
+    points: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class PlotDot:
+    """A point of a plot."""
+
+    x: float
+    y: float
+    tone: str
+
+
+@dataclass(frozen=True)
+class PlotLabel:
+    """Words in a plot; `anchor` is start, middle or end."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot drawn on the server in a box of `width` by `height`, and its numbers. `said` is the plot in a sentence."""
+
+    id: str
+    title: str
+    about: str
+    said: str
+    width: int
+    height: int
+    bars: list[PlotBar]
+    lines: list[PlotLine]
+    dots: list[PlotDot]
+    labels: list[PlotLabel]
+    legend: list[tuple[str, str]]
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+    thinned: bool
+
+
+@dataclass(frozen=True)
+class AlarmLine:
+    """A sentinel alarm in words; `labeler` is None for the whole project."""
+
+    labeler: int | None
+    name: str
+    words: str
+
+
+@dataclass(frozen=True)
+class AgreementLine:
+    """Who is compared with whom. `missing` says what to do while nothing can be compared."""
+
+    who: str
+    about: str
+    study: str
+    pairings: str
+    raw: Cell
+    kappa: Cell
+    nominal: Cell
+    interval: Cell
+    missing: str
+
+
+@dataclass(frozen=True)
+class PartLine:
+    """Raw agreement on some of the comparisons."""
+
+    name: str
+    labelers: Cell
+    researchers: Cell
+
+
+@dataclass(frozen=True)
+class LabelerRow:
+    """A labeler in the tables of quality."""
+
+    id: int
+    name: str
+    simulated: bool
+    answers: str
+    others: Cell
+    mode: Cell
+    researchers: Cell
+    gold: Cell
+    threshold: Cell
+    skill: Cell
+    drift: Cell
+    alarm: bool
+    seconds: Cell
+    per_hour: str
+    per_day: Cell
+    first_shown: Cell
+    bias: Cell
+    middle: Cell
+    extremes: Cell
+
+
+@dataclass(frozen=True)
+class QualityPage:
+    """quality/quality.html"""
+
+    answers: int
+    simulated: bool
+    alarms: list[AlarmLine]
+    agreement: list[AgreementLine]
+    forest: Plot | None
+    kinds: list[PartLine]
+    policies: list[PartLine]
+    labelers: list[LabelerRow]
+    drift: Plot | None
+    drift_words: str
+
+
+@dataclass(frozen=True)
+class LabelerQualityPage:
+    """quality/labeler.html"""
+
+    row: LabelerRow
+    counted_simulated: bool
+    threshold_words: str
+    skill_words: str
+    drift_words: str
+    alarms: list[str]
+    plots: list[Plot]
+
+
+@dataclass(frozen=True)
+class ApartLine:
+    """A released pair on which a labeler and the researchers differ, as the labeler saw it."""
+
+    showing: str
+    key: str
+    title: str
+    community: str
+    text: str
+    first: str
+    second: str
+    said: str
+    explanation: str | None
+    verdict: str
+    reason: str
+    released: datetime
+    asked: bool
+
+
+@dataclass(frozen=True)
+class AskedLine:
+    """What a labeler flagged, and the reply."""
+
+    title: str
+    words: str
+    comment: str | None
+    raised: datetime
+    reply: str | None
+    closed: bool
+
+
+@dataclass(frozen=True)
+class MePage:
+    """me/me.html: a labeler's own work."""
+
+    tiles: list[tuple[str, str, str]]
+    plots: list[Plot]
+    released: int
+    more: int
+    apart: list[ApartLine]
+    asked: list[AskedLine]
+    longest: int

@@ -1,9 +1,10 @@
-"""The judging page and the JSON it speaks: leases, preferences, skips, heartbeats.
+"""The judging page and the JSON it speaks: leases, notes, preferences, ratings, skips, flags, heartbeats, answers.
 
 Knows the wire form, which says nothing of policies, scores or ids in order (invariant 3). Knows nothing of how a slot
 is chosen (app.services.judging).
 """
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
@@ -11,11 +12,12 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, PlainValidator
 
+from app.domain import ratings as axes
 from app.domain.preferences import HIGHEST, LOWEST
 from app.domain.preferences import WORDS as SCALE
-from app.domain.words import Role, SkipReason
+from app.domain.words import BatchKind, FlagReason, Role, SkipReason
 from app.services import judging
-from app.services.judging import Progress
+from app.services.judging import Answered, Progress, Scores
 from app.store.queueing import Lease
 from app.web.contexts import ComparePage
 from app.web.door import Desk, DoorDep
@@ -23,12 +25,21 @@ from app.web.rendering import page, page_version
 
 router = APIRouter()
 
+# What the page holds, so that the next pair is there at once and a short loss of the network costs nothing.
+AHEAD = 3
 REASONS = [
     (SkipReason.UNREADABLE, "A text cannot be read"),
-    (SkipReason.NOT_A_SUMMARY, "Neither text is a summary"),
+    (SkipReason.NOT_A_SUMMARY, "No text here is a summary"),
     (SkipReason.OFFENSIVE, "The content is too unpleasant"),
     (SkipReason.KNOW_THE_AUTHOR, "I know the people in it"),
     (SkipReason.OTHER, "Something else"),
+]
+CONCERNS = [
+    (FlagReason.QUESTION, "I have a question about it"),
+    (FlagReason.CUT_OFF, "A text is cut off"),
+    (FlagReason.PERSONAL_DATA, "It names or exposes a private person"),
+    (FlagReason.IDENTICAL, "Both summaries are the same"),
+    (FlagReason.OTHER, "Something else"),
 ]
 
 
@@ -40,9 +51,15 @@ def _number(sent: object) -> float | None:
     return sent if isinstance(sent, int | float) and not isinstance(sent, bool) else None
 
 
+def _numbers(sent: object) -> dict[str, float | None] | None:
+    return {str(step): _number(value) for step, value in sent.items()} if isinstance(sent, dict) else None
+
+
 # What comes beside an answer never costs it: app.services.judging cuts what is too long and leaves out what is odd.
 Words = Annotated[str | None, PlainValidator(_words)]
 Number = Annotated[float | None, PlainValidator(_number)]
+Numbers = Annotated[dict[str, float | None] | None, PlainValidator(_numbers)]
+Score = Annotated[int, Field(ge=axes.LOWEST, le=axes.HIGHEST)]
 
 
 class Text(BaseModel):
@@ -59,13 +76,38 @@ class Shown(BaseModel):
     text: str
 
 
+class Chosen(BaseModel):
+    """The labeler's own preference, in displayed order."""
+
+    value: int
+    explanation: str | None
+
+
+class Rated(BaseModel):
+    """The labeler's own rating."""
+
+    coherence: int | None
+    accuracy: int | None
+    coverage: int | None
+    overall: int | None
+    comment: str | None
+
+
 class Item(BaseModel):
-    """A pair that the labeler holds; A first, as drawn for this showing."""
+    """What the labeler holds, or has answered: A first, as drawn for this showing.
+
+    `document` is null while it is kept back; `answer` is there for what is looked at again.
+    """
 
     showing: UUID
-    document: Shown
-    summaries: tuple[Text, Text]
+    task: BatchKind
+    notes_first: bool
+    document: Shown | None
+    summaries: list[Text]
+    notes: list[str | None]
+    practice: bool
     expires_at: datetime | None
+    answer: Chosen | Rated | None
 
 
 class Count(BaseModel):
@@ -76,15 +118,40 @@ class Count(BaseModel):
 
 
 class LeaseRequest(BaseModel):
-    """How many pairs to hold."""
+    """How many to hold."""
 
-    ahead: Annotated[int, Field(ge=1, le=judging.MOST_AHEAD)] = 1
+    ahead: Annotated[int, Field(ge=1, le=judging.MOST_AHEAD)] = AHEAD
+
+
+class Before(BaseModel):
+    """What the labeler has to do first, and where; an empty `href` is nowhere: they wait."""
+
+    words: str
+    href: str
+    label: str
 
 
 class LeaseAnswer(BaseModel):
-    """What the labeler holds now; empty when there is nothing to judge."""
+    """What the labeler holds now; empty when there is nothing to judge, or something to do `before`."""
 
     items: list[Item]
+    before: Before | None
+    progress: Count
+
+
+class NotesRequest(BaseModel):
+    """What the labeler takes each summary to mean, A first."""
+
+    showing: UUID
+    key: UUID
+    notes: tuple[Words, Words]
+    seconds: Number = None
+
+
+class NotesAnswer(BaseModel):
+    """The notes are kept; the document may be seen."""
+
+    document: Shown
     progress: Count
 
 
@@ -96,18 +163,46 @@ class PreferenceRequest(BaseModel):
     value: Annotated[int, Field(ge=LOWEST, le=HIGHEST)]
     explanation: Words = None
     seconds: Number = None
+    steps: Numbers = None
 
 
-class PreferenceAnswer(BaseModel):
-    """The answer is kept."""
+class Lesson(BaseModel):
+    """What the researchers said of a practice pair, in displayed order; `agrees` is null where one of the two is 5."""
+
+    value: int
+    reason: str
+    agrees: bool | None
+
+
+class RatingAnswer(BaseModel):
+    """The answer is kept: it counts, or it came after others had given all that was asked for."""
 
     status: Literal["saved", "surplus"]
     version: int
     progress: Count
 
 
+class PreferenceAnswer(RatingAnswer):
+    """The same, with what a practice pair teaches."""
+
+    feedback: Lesson | None
+
+
+class RatingRequest(BaseModel):
+    """Scores of one summary, at least one."""
+
+    showing: UUID
+    key: UUID
+    coherence: Score | None = None
+    accuracy: Score | None = None
+    coverage: Score | None = None
+    overall: Score | None = None
+    comment: Words = None
+    seconds: Number = None
+
+
 class SkipRequest(BaseModel):
-    """A pair passed on, with a reason."""
+    """A showing passed on, with a reason."""
 
     showing: UUID
     key: UUID
@@ -122,29 +217,72 @@ class SkipAnswer(BaseModel):
     progress: Count
 
 
-class Heartbeat(BaseModel):
-    """The pairs a visible page holds."""
+class FlagRequest(BaseModel):
+    """Something that the researchers are to look at."""
 
-    showings: Annotated[list[UUID], Field(max_length=10)]
+    showing: UUID
+    key: UUID
+    reason: FlagReason
+    comment: Words = None
+
+
+class FlagAnswer(BaseModel):
+    """The flag is kept."""
+
+    status: Literal["flagged"]
+
+
+class Heartbeat(BaseModel):
+    """What a visible page holds."""
+
+    showings: Annotated[list[UUID], Field(max_length=judging.MOST_AHEAD)]
 
 
 class HeartbeatAnswer(BaseModel):
-    """Until when they are kept; null when they went back to the queue (answers are taken all the same)."""
+    """Until when it is kept; null when it went back to the queue (answers are taken all the same)."""
 
     expires_at: datetime | None
+
+
+class Again(BaseModel):
+    """Something that the labeler answered; null before they have answered anything."""
+
+    item: Item | None
 
 
 def _count(progress: Progress) -> Count:
     return Count(mine_today=progress.mine_today, mine_total=progress.mine_total)
 
 
-def _item(lease: Lease) -> Item:
+def _document(lease: Lease) -> Shown | None:
+    if lease.post is None:
+        return None
+    return Shown(title=lease.title or "", community=lease.community or "", text=lease.post)
+
+
+def _item(lease: Lease, answer: Chosen | Rated | None = None) -> Item:
     return Item(
         showing=lease.showing_id,
-        document=Shown(title=lease.title or "", community=lease.community or "", text=lease.post or ""),
-        summaries=(Text(text=lease.texts[0].strip()), Text(text=lease.texts[1].strip())),
+        task=lease.task,
+        notes_first=lease.notes_first,
+        document=_document(lease),
+        summaries=[Text(text=text.strip()) for text in lease.texts],
+        notes=list(lease.notes),
+        practice=lease.practice,
         expires_at=lease.expires_at,
+        answer=answer,
     )
+
+
+def _again(answered: Answered) -> Item:
+    if isinstance(answered.said, Scores):
+        return _item(answered.lease, Rated(**asdict(answered.said), comment=answered.words))
+    return _item(answered.lease, Chosen(value=answered.said, explanation=answered.words))
+
+
+def _told(answer: BaseModel) -> Response:
+    """As JSON, written here: FastAPI would check and write it in a second hop of the thread pool."""
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _lasts(door: DoorDep) -> timedelta:
@@ -160,20 +298,49 @@ def compare_page(door: DoorDep) -> Response:
     """The page on which labelers spend their days."""
     with door.enter(Role.LABELER):
         pass
-    context = ComparePage(list(SCALE.items()), [(reason.value, words) for reason, words in REASONS])
+    context = ComparePage(
+        ahead=AHEAD,
+        scale=list(SCALE.items()),
+        axes=list(axes.AXES),
+        reasons=[(reason.value, words) for reason, words in REASONS],
+        concerns=[(reason.value, words) for reason, words in CONCERNS],
+    )
     return page(door.request, "labeling/compare.html", context)
 
 
 @router.post("/api/leases")
-def leases(door: DoorDep, wanted: LeaseRequest) -> LeaseAnswer:
-    """Hold the next pairs; the same ones in every tab."""
+def leases(door: DoorDep, wanted: LeaseRequest) -> Response:
+    """Hold the next ones; the same in every tab."""
     with door.enter(Role.LABELER) as desk:
-        held = judging.leases(desk.session, desk.viewer, wanted.ahead, _lasts(door), page_version())
-        return LeaseAnswer(items=[_item(lease) for lease in held], progress=_progress(desk))
+        handed = judging.leases(desk.session, desk.viewer, wanted.ahead, _lasts(door), page_version())
+        return _told(
+            LeaseAnswer(
+                items=[_item(lease) for lease in handed.leases],
+                before=None if handed.before is None else Before(**asdict(handed.before)),
+                progress=_progress(desk),
+            )
+        )
+
+
+@router.post("/api/notes")
+def notes(door: DoorDep, sent: NotesRequest) -> Response:
+    """Keep the notes on both summaries; only then is the document read."""
+    with door.enter(Role.LABELER) as desk:
+        lease = judging.notes(
+            desk.session,
+            desk.viewer,
+            showing_id=sent.showing,
+            key=sent.key,
+            texts=[words or "" for words in sent.notes],
+            seconds=sent.seconds,
+        )
+        document = _document(lease)
+        assert document is not None, "saving the notes revealed it"
+        return _told(NotesAnswer(document=document, progress=_progress(desk)))
 
 
 @router.post("/api/preferences")
-def preferences(door: DoorDep, sent: PreferenceRequest) -> PreferenceAnswer:
+def preferences(door: DoorDep, sent: PreferenceRequest) -> Response:
     """Keep an answer; it is committed before this returns."""
     with door.enter(Role.LABELER) as desk:
         saved = judging.answer(
@@ -184,22 +351,78 @@ def preferences(door: DoorDep, sent: PreferenceRequest) -> PreferenceAnswer:
             value=sent.value,
             explanation=sent.explanation,
             seconds=sent.seconds,
+            steps=sent.steps,
         )
-        return PreferenceAnswer(
-            status="surplus" if saved.surplus else "saved", version=saved.version, progress=_progress(desk)
+        return _told(
+            PreferenceAnswer(
+                status="surplus" if saved.surplus else "saved",
+                version=saved.version,
+                feedback=None if saved.feedback is None else Lesson(**asdict(saved.feedback)),
+                progress=_progress(desk),
+            )
+        )
+
+
+@router.post("/api/ratings")
+def ratings(door: DoorDep, sent: RatingRequest) -> Response:
+    """Keep the scores of a summary; they are committed before this returns."""
+    with door.enter(Role.LABELER) as desk:
+        saved = judging.rate(
+            desk.session,
+            desk.viewer,
+            showing_id=sent.showing,
+            key=sent.key,
+            scores=Scores(sent.coherence, sent.accuracy, sent.coverage, sent.overall),
+            comment=sent.comment,
+            seconds=sent.seconds,
+        )
+        return _told(
+            RatingAnswer(
+                status="surplus" if saved.surplus else "saved", version=saved.version, progress=_progress(desk)
+            )
         )
 
 
 @router.post("/api/skips")
-def skips(door: DoorDep, sent: SkipRequest) -> SkipAnswer:
-    """Pass a pair on."""
+def skips(door: DoorDep, sent: SkipRequest) -> Response:
+    """Pass it on."""
     with door.enter(Role.LABELER) as desk:
         judging.skip(desk.session, desk.viewer, showing_id=sent.showing, reason=sent.reason, comment=sent.comment)
-        return SkipAnswer(status="skipped", progress=_progress(desk))
+        return _told(SkipAnswer(status="skipped", progress=_progress(desk)))
+
+
+@router.post("/api/flags")
+def flags(door: DoorDep, sent: FlagRequest) -> Response:
+    """Ask the researchers to look at it."""
+    with door.enter(Role.LABELER) as desk:
+        judging.flag(
+            desk.session,
+            desk.viewer,
+            showing_id=sent.showing,
+            key=sent.key,
+            reason=sent.reason,
+            comment=sent.comment,
+        )
+        return _told(FlagAnswer(status="flagged"))
 
 
 @router.post("/api/heartbeats")
-def heartbeats(door: DoorDep, sent: Heartbeat) -> HeartbeatAnswer:
+def heartbeats(door: DoorDep, sent: Heartbeat) -> Response:
     """Keep what a visible page holds."""
     with door.enter(Role.LABELER) as desk:
-        return HeartbeatAnswer(expires_at=judging.extend(desk.session, desk.viewer, sent.showings, _lasts(door)))
+        return _told(HeartbeatAnswer(expires_at=judging.extend(desk.session, desk.viewer, sent.showings, _lasts(door))))
+
+
+@router.get("/api/answers/last")
+def last_answer(door: DoorDep) -> Response:
+    """What the labeler answered last, to change it, also after the page was loaded again."""
+    with door.enter(Role.LABELER) as desk:
+        answered = judging.last_answer(desk.session, desk.viewer)
+        return _told(Again(item=None if answered is None else _again(answered)))
+
+
+@router.get("/api/answers/{showing}")
+def one_answer(door: DoorDep, showing: UUID) -> Response:
+    """What the labeler said of this."""
+    with door.enter(Role.LABELER) as desk:
+        return _told(Again(item=_again(judging.answered(desk.session, desk.viewer, showing))))

@@ -24,16 +24,21 @@ TEMPLATES = Path(__file__).parents[2] / "templates"
 NOTICE_COOKIE = "hone_notice"
 Tone = Literal["good", "info", "warn", "bad"]
 
+_STAFF = (Role.ADMIN, Role.RESEARCHER)
 _NAVIGATION = (
     ("Judge", "/label", (Role.LABELER,)),
-    ("Overview", "/overview", (Role.ADMIN, Role.RESEARCHER)),
-    ("Documents", "/documents", (Role.ADMIN, Role.RESEARCHER)),
+    ("My work", "/me", (Role.LABELER,)),
+    ("Overview", "/overview", _STAFF),
+    ("Documents", "/documents", _STAFF),
     ("Batches", "/batches", (Role.ADMIN,)),
-    ("Rounds", "/rounds", (Role.ADMIN, Role.RESEARCHER)),
-    ("Policies", "/policies", (Role.ADMIN, Role.RESEARCHER)),
-    ("Exports", "/exports", (Role.ADMIN, Role.RESEARCHER)),
+    ("Rounds", "/rounds", _STAFF),
+    ("Policies", "/policies", _STAFF),
+    ("Quality", "/quality", _STAFF),
+    ("Verdicts", "/verdicts", _STAFF),
+    ("Flags", "/flags", _STAFF),
+    ("Guidelines", "/guidelines", tuple(Role)),
+    ("Exports", "/exports", _STAFF),
     ("People", "/people", (Role.ADMIN,)),
-    ("Account", "/account", tuple(Role)),
 )
 
 

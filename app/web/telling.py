@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, cast
 
-from app.domain.recipes import About, Recipe
+from app.domain.recipes import About, LabelsRecipe, Recipe
 from app.domain.words import RoundState, RunState, Split, Stage
 from app.services.overview import FailedRun, Outlook
 from app.services.rounds import RoundView, RunView
@@ -186,11 +186,22 @@ def result_lines(found: RoundView) -> list[ResultLine]:
         return []
     return [
         ResultLine("Pairs judged", "opinions given in this round", _judged(found), NONE, NONE),
+        *_left_out(found),
         *(
             ResultLine(measure, meaning, *_estimate(_result(found, stage).get(key), write))
             for stage, key, measure, meaning, write in _MEASURES
         ),
     ]
+
+
+def _left_out(found: RoundView) -> list[ResultLine]:
+    """How many answers the recipe kept from the reward model, where it asks for that."""
+    if found.recipe.labels.keeps_all:
+        return []
+    reasons = cast(Mapping[str, int], _result(found, Stage.REWARD).get("left_out") or {})
+    words = ", ".join(f"{count:,} for {why}" for why, count in reasons.items() if count)
+    value = f"{sum(reasons.values()):,}" if reasons else NONE
+    return [ResultLine("Answers left out", f"by the recipe: {words or 'none'}", value, NONE, NONE)]
 
 
 def accuracy(found: RoundView) -> str:
@@ -319,6 +330,19 @@ def recipe_line(recipe: Recipe) -> str:
     )
 
 
+def _learned(labels: LabelsRecipe) -> str:
+    """Which answers a recipe's reward model learns from."""
+    if labels.keeps_all:
+        return "every preference so far"
+    out = [
+        f"within {labels.least_confidence - 1} of 5" if labels.least_confidence > 1 else "",
+        f"of labelers who agree with others less than {labels.least_agreement:.0%}" if labels.least_agreement else "",
+        f"on {', '.join(labels.leave_out)} pairs" if labels.leave_out else "",
+    ]
+    said = ", ".join(each for each in out if each)
+    return f"the preferences so far but those {said}" if said else "every preference so far that prefers a side"
+
+
 def recipe_summary(recipe: Recipe) -> list[str]:
     """What a recipe does, stage by stage."""
     pairing, sft, ppo = recipe.pairing, recipe.sft, recipe.ppo
@@ -328,7 +352,7 @@ def recipe_summary(recipe: Recipe) -> list[str]:
         f"Fine-tunes the base model on {_count(sft.documents, 'reference summaries')}, {often}.",
         f"Puts up {pairing.pairs:,} pairs, about {references:,} of them against the reference; {held_out:,} are held "
         f"out for reward accuracy. Each asks {_many(pairing.opinions, 'opinion')}.",
-        f"Trains the reward model for {_many(recipe.reward.epochs, 'epoch')} on every preference so far.",
+        f"Trains the reward model for {_many(recipe.reward.epochs, 'epoch')} on {_learned(recipe.labels)}.",
         f"Improves the policy over {ppo.episodes:,} episodes in {ppo.rollouts:,} rollouts, with a KL coefficient of "
         f"{ppo.kl_coefficient:g}.",
         f"Measures it on up to {recipe.evaluation.documents:,} validation documents.",
@@ -340,6 +364,7 @@ _PART_TITLES = {
     "sampling": "Sampling",
     "pairing": "Pairing",
     "sft": "Fine-tuning (SFT)",
+    "labels": "Answers learned from",
     "reward": "Reward model",
     "ppo": "PPO",
     "evaluation": "Evaluation",
@@ -371,6 +396,8 @@ def _value(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

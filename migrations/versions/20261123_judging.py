@@ -64,6 +64,16 @@ def upgrade() -> None:
         "purpose = 'ordinary' or (kind = 'compare' and round_id is null)",
     )
 
+    op.drop_index("ix_comparison_batch_id", table_name="comparison")
+    op.create_index("ix_comparison_batch_id", "comparison", ["batch_id", "id"])
+    op.create_index(
+        "ix_comparison_calibrated",
+        "comparison",
+        ["id"],
+        postgresql_where=sa.text("kind in ('calibration', 'shared')"),
+    )
+    op.drop_index("ix_slot_unfinished", table_name="slot")
+    op.create_index("ix_slot_counted", "slot", ["batch_id", "state", "for_labeler_id"])
     op.drop_index("ix_slot_claim", table_name="slot")
     op.create_index(
         "ix_slot_claim",
@@ -90,6 +100,13 @@ def upgrade() -> None:
             comment="the last slot they were given here; not a key: it is only a hint",
         ),
         _moment("searched_at"),
+        sa.Column(
+            "turns",
+            sa.Double(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="in a gold batch: the gold shares of all places they were given, added up",
+        ),
         sa.ForeignKeyConstraint(["labeler_id"], ["labeler.id"], name=op.f("fk_queue_place_labeler_id")),
         sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_queue_place_batch_id")),
         sa.PrimaryKeyConstraint("labeler_id", "batch_id", name=op.f("pk_queue_place")),
@@ -133,6 +150,26 @@ def upgrade() -> None:
         "uq_note_key", "note", ["key", "summary_id"], unique=True, postgresql_where=sa.text("key is not null")
     )
 
+    op.drop_index(op.f("ix_rating_labeler_id"), table_name="rating")
+    op.create_index("ix_rating_labeler_id_created_at", "rating", ["labeler_id", "created_at"])
+    op.create_index(
+        "uq_rating_slot_version", "rating", ["slot_id", "version"], unique=True, postgresql_where=sa.text("not surplus")
+    )
+    op.create_table(
+        "tally",
+        sa.Column("labeler_id", sa.BigInteger(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("answers", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["labeler_id"], ["labeler.id"], name=op.f("fk_tally_labeler_id")),
+        sa.PrimaryKeyConstraint("labeler_id", "day", name=op.f("pk_tally")),
+    )
+    op.execute(
+        "insert into tally (labeler_id, day, answers) "
+        "select labeler_id, (preference.created_at at time zone 'UTC')::date, count(*) from preference "
+        "join labeler on labeler.id = labeler_id "
+        "where version = 1 and not starts_with(name, 'import:') group by 1, 2"
+    )
+
     op.create_table(
         "flag",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -173,6 +210,7 @@ def upgrade() -> None:
         sa.Column("author_id", sa.BigInteger(), nullable=False),
         _moment("created_at", now=True),
         _moment("released_at"),
+        _moment("retired_at", comment="gold or qualification: put before nobody any more"),
         sa.CheckConstraint("value between 1 and 9", name=op.f("ck_verdict_value_on_the_scale")),
         sa.CheckConstraint("length(btrim(reason)) > 0", name=op.f("ck_verdict_reason_not_empty")),
         sa.ForeignKeyConstraint(["comparison_id"], ["comparison.id"], name=op.f("fk_verdict_comparison_id")),
@@ -240,8 +278,11 @@ def downgrade() -> None:
     for table in APPEND_ONLY:
         op.execute(f"drop trigger {table}_never_truncated on {table}")
         op.execute(f"drop trigger {table}_append_only on {table}")
-    for table in ("qualification", "confirmation", "guideline", "verdict", "flag"):
+    for table in ("qualification", "confirmation", "guideline", "verdict", "flag", "tally"):
         op.drop_table(table)
+    op.drop_index("uq_rating_slot_version", table_name="rating")
+    op.drop_index("ix_rating_labeler_id_created_at", table_name="rating")
+    op.create_index(op.f("ix_rating_labeler_id"), "rating", ["labeler_id"])
     op.drop_index("uq_note_key", table_name="note")
     op.drop_constraint(op.f("ck_note_seconds_not_negative"), "note")
     op.drop_column("note", "key")
@@ -265,6 +306,11 @@ def downgrade() -> None:
         ["batch_id", sa.text("priority desc"), "id"],
         postgresql_where=sa.text("state = 'open'"),
     )
+    op.drop_index("ix_slot_counted", table_name="slot")
+    op.create_index("ix_slot_unfinished", "slot", ["batch_id"], postgresql_where=sa.text("state in ('open', 'leased')"))
+    op.drop_index("ix_comparison_calibrated", table_name="comparison")
+    op.drop_index("ix_comparison_batch_id", table_name="comparison")
+    op.create_index("ix_comparison_batch_id", "comparison", ["batch_id"])
     op.drop_constraint(op.f("ck_batch_standing_is_alone"), "batch")
     op.drop_column("batch", "purpose")
     op.drop_column("project", "gate")

@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 from fastapi import FastAPI
 from jinja2 import Environment, meta, nodes
+from markupsafe import Markup
 from starlette.requests import Request
 
 from app.domain.words import LabelerKind, Role
@@ -75,6 +76,7 @@ def sample(kind: Any, full: bool) -> Any:
         return datetime(2026, 1, 2, tzinfo=UTC)
     plain: dict[Any, tuple[Any, Any]] = {
         str: (EVIL, ""),
+        Markup: (Markup("<p>Made safe before.</p>"), Markup()),
         int: (3, 0),
         float: (0.5, 0.0),
         bool: (True, False),

@@ -10,9 +10,12 @@ from datetime import timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
+from app.domain.protocols import Protocol
 from app.domain.words import (
+    BatchKind,
+    BatchPurpose,
     CheckpointKind,
     FlagReason,
     LabelerKind,
@@ -25,10 +28,11 @@ from app.domain.words import (
     Split,
     Stage,
 )
-from app.services import judging
+from app.services import judging, verdicts
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import batches, corpus, people, rounds, runs
+from app.store import batches, corpus, guidelines, people, queueing, rounds, runs
+from app.store.queueing import Lease
 from app.store.session import Session
 from app.store.tables import (
     Checkpoint,
@@ -38,14 +42,17 @@ from app.store.tables import (
     Export,
     Flag,
     Guideline,
+    Labeler,
     MetricPoint,
     Note,
     Preference,
     Qualification,
+    QueuePlace,
     Rating,
     Run,
     Showing,
     Slot,
+    Tally,
     Verdict,
 )
 
@@ -60,10 +67,21 @@ def labeler(
     name: str | None = None,
     role: Role = Role.LABELER,
     kind: LabelerKind = LabelerKind.HUMAN,
+    *,
+    reads: bool = True,
 ) -> Viewer:
-    """An account that can sign in once it has a password."""
+    """An account that can sign in once it has a password; a labeler who has read the guidelines, unless told not to."""
     row = people.add_labeler(session, name or f"{role}-{next(_numbers)}", role, kind)
+    if reads and role is Role.LABELER:
+        has_read(session, row.id)
     return Viewer(row.id, row.name, role, kind)
+
+
+def has_read(session: Session, labeler_id: int) -> None:
+    """The account has confirmed the guidelines in force, where there are any."""
+    told = guidelines.newest(session, the_project(session).id)
+    if told is not None:
+        guidelines.confirm(session, labeler_id, told.id)
 
 
 def admin(session: Session, name: str | None = None) -> Viewer:
@@ -133,12 +151,14 @@ def pairs(
     reason: str = "test",
     split: Split = Split.TRAIN,
     round_id: int | None = None,
+    protocol: Protocol = batches.PLAIN,
 ) -> Pairs:
     """A batch of `count` comparisons, each of a document of its own, by the policies `ref` and `other`."""
     batch = batches.add_batch(
         session,
         the_project(session).id,
         name or f"batch {next(_numbers)}",
+        protocol=protocol,
         opinions=opinions,
         priority=priority,
         for_kind=for_kind,
@@ -172,9 +192,37 @@ def pairs(
     return Pairs(batch.id, list(put_up))
 
 
+def to_rate(session: Session, count: int = 1, *, opinions: int = 1, name: str | None = None) -> Pairs:
+    """A batch of `count` summaries to rate, each of a document of its own; `comparisons` are their ids."""
+    project = the_project(session)
+    name = name or f"batch {next(_numbers)}"
+    batch = batches.add_batch(session, project.id, name, kind=BatchKind.RATE, opinions=opinions)
+    found = [summary(session, one.id) for one in documents(session, [f"d{next(_numbers)}" for _ in range(count)])]
+    batches.add_ratings(session, batch, found)
+    return Pairs(batch.id, found)
+
+
+def standing(session: Session, purpose: BatchPurpose, count: int = 1, *, value: int = 2) -> list[int]:
+    """Pairs that a researcher judged, in use as gold or qualification: `value` in their own frame.
+
+    The pairs they were copied from are in a batch that is paused.
+    """
+    author, put_up = admin(session), pairs(session, count)
+    batches.set_batch_paused(session, put_up.batch_id, True)
+    for comparison_id in put_up.comparisons:
+        verdict(session, comparison_id, author, value)
+    return [verdicts.use(session, author, comparison_id, purpose) for comparison_id in put_up.comparisons]
+
+
+def verdict(session: Session, comparison_id: int, author: Viewer, value: int = 2) -> None:
+    """A researcher's answer to a comparison, in its own frame."""
+    seen = verdicts.seen(author, comparison_id, value)
+    verdicts.give(session, author, comparison_id, seen, f"Because of {comparison_id}.", first=True)
+
+
 def hold(session: Session, viewer: Viewer, ahead: int = 1) -> list[UUID]:
     """Showings that the labeler holds after asking for `ahead`."""
-    return [lease.showing_id for lease in judging.leases(session, viewer, ahead, LEASE, PAGE)]
+    return [lease.showing_id for lease in judging.leases(session, viewer, ahead, LEASE, PAGE).leases]
 
 
 def say(session: Session, viewer: Viewer, showing_id: UUID, value: int = 2, key: UUID | None = None) -> judging.Saved:
@@ -184,12 +232,38 @@ def say(session: Session, viewer: Viewer, showing_id: UUID, value: int = 2, key:
     )
 
 
+def note(session: Session, viewer: Viewer, showing_id: UUID, key: UUID | None = None) -> Lease:
+    """Write down what both summaries are taken to mean."""
+    texts = ["A says this.", "B says that."]
+    return judging.notes(session, viewer, showing_id=showing_id, key=key or uuid4(), texts=texts, seconds=9.5)
+
+
+def rate(
+    session: Session, viewer: Viewer, showing_id: UUID, overall: int = 6, key: UUID | None = None
+) -> judging.Saved:
+    """Rate the summary of a showing."""
+    return judging.rate(
+        session,
+        viewer,
+        showing_id=showing_id,
+        key=key or uuid4(),
+        scores=judging.Scores(overall=overall),
+        comment=None,
+        seconds=1.5,
+    )
+
+
 def judge_all(session: Session, viewer: Viewer, value: int = 2) -> int:
-    """Answer everything there is for the labeler. Gives how many."""
+    """Answer everything there is for the labeler, notes first where they are asked for. Gives how many."""
     given = 0
-    while held := hold(session, viewer, 3):
-        for showing in held:
-            say(session, viewer, showing, value)
+    while held := judging.leases(session, viewer, 3, LEASE, PAGE).leases:
+        for lease in held:
+            if lease.post is None:
+                note(session, viewer, lease.showing_id)
+            if lease.task is BatchKind.RATE:
+                rate(session, viewer, lease.showing_id, min(value, 7))
+            else:
+                say(session, viewer, lease.showing_id, value)
             given += 1
     return given
 
@@ -288,7 +362,8 @@ def everything(session: Session) -> None:
     told = Guideline(project_id=project.id, version=1_000, text="Read first.", author_id=boss.id)
     session.add(told)
     session.flush()
-    session.add(Confirmation(labeler_id=worker.id, guideline_id=told.id))
+    judges = session.scalars(select(Labeler.id).where(Labeler.role == Role.LABELER))
+    session.add_all(Confirmation(labeler_id=each, guideline_id=told.id) for each in judges)
     session.add(
         Qualification(
             project_id=project.id,
@@ -363,11 +438,27 @@ def slot_of(session: Session, showing_id: UUID) -> Slot:
     ).one()
 
 
+def shown(session: Session, showing_id: UUID) -> Showing:
+    """The showing with this id, as it is now."""
+    return session.get_one(Showing, showing_id, populate_existing=True)
+
+
 def answers(session: Session, comparison_id: int) -> list[Preference]:
     """Every version of every answer to a comparison, in the order in which they came."""
     return list(
         session.scalars(select(Preference).where(Preference.comparison_id == comparison_id).order_by(Preference.id))
     )
+
+
+def search_again(session: Session) -> None:
+    """Let so much time pass, as the database's clock sees it, that every batch may be searched from its start again."""
+    long_ago = func.now() - 2 * queueing.SEARCH_AGAIN
+    session.execute(update(QueuePlace).where(QueuePlace.searched_at.is_not(None)).values(searched_at=long_ago))
+
+
+def a_day_later(session: Session) -> None:
+    """Let a day pass for everybody's progress."""
+    session.execute(update(Tally).values(day=Tally.day - 1))
 
 
 def run_out(session: Session, showing_id: UUID | None = None) -> None:

@@ -17,6 +17,7 @@ from app.store.tables.labeling import (
     Showing,
     Skip,
     Slot,
+    Tally,
     Verdict,
 )
 from app.store.tables.people import ApiToken, AuditEvent, Invitation, Labeler, SignIn
@@ -53,5 +54,6 @@ __all__ = [
     "Slot",
     "Summary",
     "Table",
+    "Tally",
     "Verdict",
 ]

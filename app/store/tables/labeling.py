@@ -4,9 +4,19 @@ Knows the constraints by which an opinion is asked exactly as often as wanted an
 how the next slot is chosen (app.store.queueing) or of what an answer is worth.
 """
 
+from datetime import date
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -57,7 +67,7 @@ class Comparison(Table):
     __tablename__ = "comparison"
 
     id: Mapped[Key]
-    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), index=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"))
     document_id: Mapped[int] = mapped_column(ForeignKey("document.id"), index=True)
     first_summary_id: Mapped[int]
     second_summary_id: Mapped[int]
@@ -72,6 +82,9 @@ class Comparison(Table):
         CheckConstraint("first_summary_id <> second_summary_id", name="two_summaries"),
         CheckConstraint("propensity > 0 and propensity <= 1", name="propensity_range"),
         one_of("kind", ComparisonKind),
+        Index("ix_comparison_batch_id", "batch_id", "id"),
+        # Few of many, looked for whenever a researcher judges.
+        Index("ix_comparison_calibrated", "id", postgresql_where=sql("kind in ('calibration', 'shared')")),
         Index(
             "uq_comparison_pair",
             "batch_id",
@@ -136,7 +149,7 @@ class Slot(Table):
         ),
         Index("ix_slot_leases", "lease_expires_at", postgresql_where=sql("state = 'leased'")),
         Index("ix_slot_held", "labeler_id", postgresql_where=sql("state = 'leased'")),
-        Index("ix_slot_unfinished", "batch_id", postgresql_where=sql("state in ('open', 'leased')")),
+        Index("ix_slot_counted", "batch_id", "state", "for_labeler_id"),
     )
 
 
@@ -154,6 +167,9 @@ class QueuePlace(Table):
         BigInteger, comment="the last slot they were given here; not a key: it is only a hint"
     )
     searched_at: Mapped[Moment | None]
+    turns: Mapped[float] = mapped_column(
+        server_default=sql("0"), comment="in a gold batch: the gold shares of all places they were given, added up"
+    )
 
 
 class Showing(Table):
@@ -200,6 +216,19 @@ class Preference(Table):
         Index("uq_preference_slot_version", "slot_id", "version", unique=True, postgresql_where=sql("not surplus")),
         Index("ix_preference_labeler_id_created_at", "labeler_id", "created_at"),
     )
+
+
+class Tally(Table):
+    """How many comparisons and summaries a labeler answered on a day, by UTC; imported answers are not in it.
+
+    Kept with the answers: counting those would take the longer the more somebody has given.
+    """
+
+    __tablename__ = "tally"
+
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    answers: Mapped[int]
 
 
 class Skip(Table):
@@ -252,7 +281,7 @@ class Rating(Table):
 
     id: Mapped[Key]
     summary_id: Mapped[int] = mapped_column(ForeignKey("summary.id"))
-    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"), index=True)
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"))
     slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"), index=True)
     showing_id: Mapped[UUID] = mapped_column(ForeignKey("showing.id"), index=True)
     version: Mapped[int]
@@ -274,6 +303,8 @@ class Rating(Table):
         ),
         CheckConstraint("num_nonnulls(coherence, accuracy, coverage, overall) > 0", name="says_something"),
         CheckConstraint("version >= 1", name="version_from_one"),
+        Index("uq_rating_slot_version", "slot_id", "version", unique=True, postgresql_where=sql("not surplus")),
+        Index("ix_rating_labeler_id_created_at", "labeler_id", "created_at"),
     )
 
 
@@ -317,6 +348,7 @@ class Verdict(Table):
     author_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"))
     created_at: Mapped[Created]
     released_at: Mapped[Moment | None]
+    retired_at: Mapped[Moment | None] = mapped_column(comment="gold or qualification: put before nobody any more")
 
     __table_args__ = (
         CheckConstraint("value between 1 and 9", name="value_on_the_scale"),

@@ -9,6 +9,7 @@ from app.domain.recipes import (
     NAMED,
     EvaluationRecipe,
     InvalidRecipe,
+    LabelsRecipe,
     PairingRecipe,
     PpoRecipe,
     Recipe,
@@ -18,7 +19,7 @@ from app.domain.recipes import (
     scaled,
 )
 
-PARTS = (SamplingRecipe, PairingRecipe, SftRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
+PARTS = (SamplingRecipe, PairingRecipe, SftRecipe, LabelsRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
 
 
 def test_the_paper_by_its_own_numbers() -> None:
@@ -52,9 +53,31 @@ def test_digests_differ_where_recipes_differ_and_only_there() -> None:
 def test_every_field_says_what_it_is_and_where_it_comes_from() -> None:
     for part in (*PARTS, Recipe):
         for each in fields(part):
-            if each.name not in {"sampling", "pairing", "sft", "reward", "ppo", "evaluation"}:
+            if each.name not in {"sampling", "pairing", "sft", "labels", "reward", "ppo", "evaluation"}:
                 assert each.metadata["doc"].endswith("."), (part, each.name)
                 assert each.metadata["source"], (part, each.name)
+
+
+def test_no_answer_is_left_out_unless_a_recipe_says_so() -> None:
+    assert all(recipe.labels.keeps_all for recipe in NAMED.values())
+    for asked in ({"least_confidence": 1}, {"least_agreement": 0.5}, {"leave_out": ["sentinel"]}):
+        assert not Recipe.from_dict({"name": "mine", "labels": asked}).labels.keeps_all
+
+
+def test_kinds_left_out_are_kept_in_one_order_and_once() -> None:
+    one, two = (
+        Recipe.from_dict({"name": "mine", "labels": {"leave_out": kinds}})
+        for kinds in (["sentinel", "shared", "sentinel"], ["shared", "sentinel"])
+    )
+    assert one.labels.leave_out == ("shared", "sentinel") and one.digest() == two.digest()
+    assert one.to_dict()["labels"]["leave_out"] == ["shared", "sentinel"]
+    assert Recipe.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+
+
+def test_a_recipe_stored_before_it_could_leave_anything_out_keeps_all() -> None:
+    stored = NAMED["paper"].to_dict()
+    del stored["labels"]
+    assert Recipe.from_dict(stored) == NAMED["paper"]
 
 
 def test_recipes_are_frozen() -> None:
@@ -87,6 +110,10 @@ def test_recipes_are_frozen() -> None:
             "ppo.micro_batch is 16: allowed is a divisor of ppo.batch / ppo.minibatches, which is 8",
         ),
         (
+            {"ppo": {"episodes": 64, "batch": 64, "samples_per_query": 3}},
+            "ppo.samples_per_query is 3: allowed is a divisor of ppo.batch / ppo.minibatches, which is 64",
+        ),
+        (
             {"sft": {"batch": 10, "micro_batch": 4}},
             "sft.batch is 10: allowed is a multiple of sft.micro_batch, which is 4",
         ),
@@ -103,6 +130,15 @@ def test_recipes_are_frozen() -> None:
             "sft.documents is 0: allowed is a whole number at least 1 and at most 100000000 or null",
         ),
         ({"sft": 3}, "sft is 3: allowed is an object with the fields documents"),
+        (
+            {"labels": {"leave_out": ["gold"]}},
+            "labels.leave_out is ['gold']: allowed is a list of any of ordinary, shared, sentinel, calibration",
+        ),
+        ({"labels": {"leave_out": "sentinel"}}, "labels.leave_out is 'sentinel': allowed is a list of any of ordinary"),
+        ({"labels": {"leave_out": [["shared"]]}}, "labels.leave_out is [['shared']]: allowed is a list of any of"),
+        ({"labels": {"leave_out": None}}, "labels.leave_out is None: allowed is a list of any of"),
+        ({"labels": {"least_confidence": 5}}, "labels.least_confidence is 5: allowed is a whole number at least 0"),
+        ({"labels": {"least_agreement": 1.5}}, "labels.least_agreement is 1.5: allowed is a number at least 0"),
         ({"sampling": {"top_p": 0}}, "sampling.top_p is 0: allowed is a number above 0 and at most 1"),
         ({"precision": "fp16"}, "precision is 'fp16': allowed is fp32 or bf16"),
         ({"seed": -1}, "seed is -1: allowed is a whole number at least 0"),
@@ -139,7 +175,8 @@ def test_what_is_left_out_takes_the_papers_value() -> None:
 
 def test_derived_counts() -> None:
     ppo = PpoRecipe(episodes=96, batch=32, minibatches=2, micro_batch=4)
-    assert (ppo.minibatch, ppo.rollouts) == (16, 3)
+    assert (ppo.minibatch, ppo.rollouts, ppo.queries) == (16, 3, 32)
+    assert PpoRecipe(episodes=96, batch=32, samples_per_query=4).queries == 8
     pairing = PairingRecipe(pairs=64, reference_share=0.5, held_out_share=0.25)
     assert pairing.held_out_pairs() == 16 and pairing.reference_pairs(48) == 24
 
@@ -168,7 +205,9 @@ def test_every_number_has_limits_and_every_recipe_keeps_them() -> None:
 
 @pytest.mark.parametrize(("section", "name"), [(part.section, each.name) for part in PARTS for each in fields(part)])
 def test_no_value_breaks_a_recipe_otherwise_than_by_a_short_refusal(section: str, name: str) -> None:
-    values: list[object] = [10**400, -(10**400), 1e308, -1e308, "9" * 400, [], {}, [[]] * 100]
+    values: list[object] = [10**400, -(10**400), 1e308, -1e308, "9" * 400, {}, [[]] * 100]
+    # No kinds at all is what a recipe leaves out by default.
+    values += [] if name == "leave_out" else [[]]
     for value in values:
         with pytest.raises(InvalidRecipe) as refused:
             Recipe.from_dict({"name": "mine", section: {name: value}})

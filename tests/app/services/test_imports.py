@@ -75,6 +75,8 @@ def _import(work: Work, form: Form[R], content: bytes, *, stop: bool = True) -> 
     for chunk in imports.chunks(io.BytesIO(content), form, report, stop=stop):
         with work() as session:
             form.add(session, chunk, report, None)
+    with work() as session:
+        imports.finish(session)
     return report
 
 

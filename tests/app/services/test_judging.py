@@ -1,15 +1,18 @@
 """A labeler's desk, one request after the other: what they hold, what they answer, what they pass on."""
 
+from dataclasses import dataclass
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, update
 
 from app.domain.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.domain.words import LabelerKind, Role, SkipReason, SlotState
-from app.services import judging
-from app.store import batches, people, queueing
+from app.services import judging, people
+from app.services.people import Viewer
+from app.store import batches, queueing
+from app.store import people as accounts
 from app.store.session import Session
 from app.store.tables import Comparison, Document, Preference, Showing, Skip, Slot, Summary
 from tests.conftest import Work
@@ -152,9 +155,9 @@ def test_an_assigned_batch_is_for_the_people_named(work: Work) -> None:
     with work() as session:
         named, other = make.labeler(session), make.labeler(session)
         pairs = make.pairs(session)
-        people.assign_batch(session, pairs.batch_id, [named.id])
+        accounts.assign_batch(session, pairs.batch_id, [named.id])
         assert make.hold(session, other) == []
-        people.assign_batch(session, pairs.batch_id, [])
+        accounts.assign_batch(session, pairs.batch_id, [])
         assert len(make.hold(session, other)) == 1
 
 
@@ -181,6 +184,59 @@ def test_more_urgent_batches_come_first_also_when_they_become_urgent(work: Work)
         ]
 
 
+def test_what_came_back_is_given_after_the_rest(work: Work) -> None:
+    with work() as session:
+        slow, worker = make.labeler(session), make.labeler(session)
+        pairs = make.pairs(session, 4)
+        [lost] = make.hold(session, slow)
+        make.hold(session, worker)
+        make.run_out(session, lost)
+        held = make.hold(session, worker, 4)
+        order = [make.slot_of(session, showing).comparison_id for showing in held]
+        assert order == [pairs.comparisons[place] for place in (1, 2, 3, 0)]
+
+
+def test_what_came_back_to_who_has_found_nothing_is_found_a_minute_later(work: Work) -> None:
+    with work() as session:
+        slow, worker = make.labeler(session), make.labeler(session)
+        pairs = make.pairs(session, 2)
+        [lost] = make.hold(session, slow)
+        [passed_on] = make.hold(session, worker)
+        _skip(session, worker, passed_on)
+        assert make.hold(session, worker) == []
+        make.run_out(session, lost)
+        assert make.hold(session, worker) == []
+        make.search_again(session)
+        [found] = make.hold(session, worker)
+        assert make.slot_of(session, found).comparison_id == pairs.comparisons[0]
+
+
+def test_what_is_new_is_found_at_once_by_who_has_found_nothing(work: Work) -> None:
+    with work() as session:
+        worker, pairs = make.labeler(session), make.pairs(session, opinions=2)
+        make.judge_all(session, worker)
+        assert make.hold(session, worker) == []
+        first = session.get_one(Comparison, pairs.comparisons[0])
+        about = make.reference_document(session)
+        row = {"document_id": about.id, "first_summary_id": make.summary(session, about.id), "reason": first.reason}
+        row["second_summary_id"] = make.summary(session, about.id, policy="other")
+        batches.add_comparisons(session, pairs.batch_id, [row])
+        [showing] = make.hold(session, worker)
+        assert make.slot_of(session, showing).comparison_id not in pairs.comparisons
+
+
+def test_another_batch_is_gone_on_with_where_it_was_left(work: Work) -> None:
+    with work() as session:
+        worker = make.labeler(session)
+        plain = make.pairs(session, 3)
+        [first] = make.hold(session, worker)
+        urgent = make.pairs(session, 1, priority=5)
+        held = make.hold(session, worker, 4)
+        order = [make.slot_of(session, showing).comparison_id for showing in held]
+        assert held[0] == first
+        assert order == [plain.comparisons[0], *urgent.comparisons, *plain.comparisons[1:]]
+
+
 # Sides
 
 
@@ -195,7 +251,7 @@ def test_texts_come_in_the_order_that_was_recorded(work: Work) -> None:
         worker = make.labeler(session)
         make.pairs(session, 20)
         seen = set()
-        while leases := judging.leases(session, worker, 3, make.LEASE, make.PAGE):
+        while leases := judging.leases(session, worker, 3, make.LEASE, make.PAGE).leases:
             for lease in leases:
                 showing = session.get_one(Showing, lease.showing_id)
                 comparison = session.get_one(Comparison, make.slot_of(session, lease.showing_id).comparison_id)
@@ -298,7 +354,7 @@ def test_a_late_answer_counts_while_nobody_has_taken_the_slot(work: Work) -> Non
         [showing] = make.hold(session, worker)
         make.run_out(session)
     with work() as session:
-        assert queueing.release_expired(session) == 1
+        assert queueing.release_expired(session) == [make.slot_of(session, showing).id]
     with work() as session:
         assert make.say(session, worker, showing) == judging.Saved(1, False)
         assert make.slot_states(session, pairs.comparisons[0]) == [DONE]
@@ -419,30 +475,117 @@ def test_an_answer_to_a_void_slot_is_kept_as_surplus(work: Work) -> None:
         assert make.slot_states(session, pairs.comparisons[0]) == [VOID]
 
 
-def test_an_edit_of_a_surplus_answer_fills_the_slot_that_has_become_free(work: Work) -> None:
+def _skip(session: Session, viewer: Viewer, showing: UUID) -> None:
+    judging.skip(session, viewer, showing_id=showing, reason=SkipReason.OTHER, comment=None)
+
+
+@dataclass
+class _Crossed:
+    """`late` answered after `quick` had been given the slot: their answer waits as surplus."""
+
+    late: Viewer
+    old: UUID
+    key: UUID
+    quick: Viewer
+    new: UUID
+    comparison: int
+
+
+def _crossed(session: Session, opinions: int = 1) -> _Crossed:
+    late, quick, key = make.labeler(session), make.labeler(session), uuid4()
+    pairs = make.pairs(session, opinions=opinions)
+    [old] = make.hold(session, late)
+    make.run_out(session)
+    [new] = make.hold(session, quick)
+    for _ in range(opinions - 1):
+        make.hold(session, make.labeler(session))
+    assert make.say(session, late, old, 9, key) == judging.Saved(1, True)
+    return _Crossed(late, old, key, quick, new, pairs.comparisons[0])
+
+
+def test_a_surplus_answer_fills_the_slot_that_is_passed_on(work: Work) -> None:
     with work() as session:
-        late, quick = make.labeler(session), make.labeler(session)
+        found = _crossed(session)
+        _skip(session, found.quick, found.new)
+    with work() as session:
+        first, second = make.answers(session, found.comparison)
+        [slot] = make.slots(session, found.comparison)
+        assert (slot.state, slot.labeler_id, slot.showing_id) == (DONE, found.late.id, found.old)
+        assert (second.version, second.surplus, second.labeler_id) == (2, False, found.late.id)
+        same = ("value", "explanation", "seconds", "steps", "showing_id", "created_at")
+        assert [getattr(second, name) for name in same] == [getattr(first, name) for name in same]
+        assert second.key != first.key
+        assert judging.progress(session, found.late) == judging.Progress(1, 1)
+        # A repeat of the request still gives the first result; a change is the next version and counts.
+        assert make.say(session, found.late, found.old, 9, found.key) == judging.Saved(1, True)
+        assert make.say(session, found.late, found.old, 3) == judging.Saved(3, False)
+        assert make.say(session, found.quick, found.new) == judging.Saved(1, True)
+
+
+def test_a_surplus_answer_fills_the_slot_whose_lease_ran_out(work: Work) -> None:
+    with work() as session:
+        found = _crossed(session)
+        make.run_out(session)
+        assert make.hold(session, make.labeler(session)) == []
+        assert make.slot_states(session, found.comparison) == [DONE]
+
+
+def test_the_newest_version_of_a_surplus_answer_fills_the_slot(work: Work) -> None:
+    with work() as session:
+        found = _crossed(session)
+        assert make.say(session, found.late, found.old, 3) == judging.Saved(2, True)
+        _skip(session, found.quick, found.new)
+        versions = make.answers(session, found.comparison)
+        assert [row.version for row in versions] == [1, 2, 3]
+        assert versions[2].value == versions[1].value != versions[0].value
+
+
+def test_the_oldest_surplus_answer_fills_the_slot_and_only_one_does(work: Work) -> None:
+    with work() as session:
+        one, two, quick = (make.labeler(session) for _ in range(3))
         pairs = make.pairs(session)
-        [old] = make.hold(session, late)
-        make.run_out(session)
+        showings = []
+        for who in (one, two):
+            showings += make.hold(session, who)
+            make.run_out(session)
         [new] = make.hold(session, quick)
-        assert make.say(session, late, old) == judging.Saved(1, True)
-        judging.skip(session, quick, showing_id=new, reason=SkipReason.OTHER, comment=None)
-        assert make.say(session, late, old, 9) == judging.Saved(2, False)
-        assert make.slot_states(session, pairs.comparisons[0]) == [DONE]
-        assert make.say(session, quick, new) == judging.Saved(1, True)
+        for who, showing in zip((two, one), reversed(showings), strict=True):
+            make.say(session, who, showing)
+        _skip(session, quick, new)
+        [slot] = make.slots(session, pairs.comparisons[0])
+        assert (slot.state, slot.labeler_id) == (DONE, two.id)
+        assert len(make.answers(session, pairs.comparisons[0])) == 3
 
 
-def test_a_labeler_whose_answer_is_surplus_is_not_asked_again_when_the_slot_is_free(work: Work) -> None:
+def test_an_answer_that_counts_fills_no_second_slot(work: Work) -> None:
     with work() as session:
-        late, quick = make.labeler(session), make.labeler(session)
-        make.pairs(session)
-        [old] = make.hold(session, late)
+        found = _crossed(session, opinions=2)
+        _skip(session, found.quick, found.new)
+        assert make.slot_states(session, found.comparison) == [DONE, LEASED]
         make.run_out(session)
-        [new] = make.hold(session, quick)
-        make.say(session, late, old)
-        judging.skip(session, quick, showing_id=new, reason=SkipReason.OTHER, comment=None)
-        assert make.hold(session, late, 3) == []
+        assert len(make.hold(session, make.labeler(session))) == 1
+        assert len(make.answers(session, found.comparison)) == 2
+
+
+def test_a_surplus_answer_fills_no_slot_that_is_kept_for_somebody_else(work: Work) -> None:
+    with work() as session:
+        found, other = _crossed(session), make.labeler(session)
+        kept = Slot(batch_id=make.slot_of(session, found.new).batch_id, comparison_id=found.comparison, number=2)
+        kept.for_labeler_id = other.id
+        session.add(kept)
+        session.flush()
+        judging.count_surplus(session, [kept.id])
+        assert make.slot_states(session, found.comparison) == [LEASED, OPEN]
+
+
+def test_a_labeler_whose_answer_is_surplus_is_not_asked_again(work: Work) -> None:
+    with work() as session:
+        found = _crossed(session)
+        people.deactivate(session, make.admin(session), found.quick.id)
+        assert make.slot_states(session, found.comparison) == [OPEN]
+        assert make.hold(session, found.late, 3) == []
+        assert make.say(session, found.late, found.old, 3) == judging.Saved(2, False)
+        assert make.slot_states(session, found.comparison) == [DONE]
 
 
 def test_an_answer_to_a_slot_that_is_free_again_gives_back_the_other_one_of_the_pair(work: Work) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from app import samples
 from app.domain.preferences import choice
+from app.domain.ratings import AXES
 from app.domain.recipes import TINY
-from app.simulation import gold, table, tour
+from app.simulation import gold, labelers, table, tour
 from app.simulation.client import Client
 from app.simulation.errors import TourFailed
 from app.simulation.labelers import SimulatedLabeler, at_work
@@ -49,6 +50,20 @@ def test_two_simulated_labelers_agree_often_and_not_always() -> None:
     ]
     counted = [one == other for one, other in both if one is not None and other is not None]
     assert 0.6 < sum(counted) / len(counted) < 0.85
+
+
+def test_ratings_are_on_the_scale_follow_the_text_and_repeat_with_the_seed() -> None:
+    def mean(summary: str) -> dict[str, float]:
+        given = [gold.rate(DOCUMENT, summary, Random(seed)) for seed in range(100)]
+        assert {score for each in given for score in each.values()} <= set(range(1, 8))
+        return {axis.name: sum(each[axis.name] for each in given) / 100 for axis in AXES}
+
+    good, noise = mean(GOOD), mean("table lamp giraffe")
+    assert all(good[axis] > noise[axis] + 1 for axis in ("accuracy", "coverage", "overall"))
+    assert mean("rooster rooster rooster rooster")["coherence"] < noise["coherence"]
+    assert max(mean("").values()) < 2
+    assert gold.rate(DOCUMENT, GOOD, Random(3)) == gold.rate(DOCUMENT, GOOD, Random(3))
+    assert gold.rate(DOCUMENT, GOOD, Random(3)) != gold.rate(DOCUMENT, GOOD, Random(4))
 
 
 def test_documents_are_chosen_by_hash_and_every_fourth_is_held_out(tmp_path: Path) -> None:
@@ -119,6 +134,73 @@ class _Server:
         if self.waits > 5000:
             raise AssertionError("the tour waits for ever")
         Event().wait(0.002)
+
+
+class _Queue:
+    """The judging endpoints with a pair with notes first, a pair, and a summary; `away` requests are not answered."""
+
+    def __init__(self, away: int = 0) -> None:
+        document, sides = {"title": "A rooster", "community": "", "text": DOCUMENT}, [{"text": GOOD}, {"text": "lamp"}]
+        self.items = [
+            {"showing": "a", "task": "compare", "document": None, "summaries": sides},
+            {"showing": "b", "task": "compare", "document": document, "summaries": sides},
+            {"showing": "c", "task": "rate", "document": document, "summaries": sides[:1]},
+        ]
+        self.document, self.away, self.over = document, away, Event()
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    def client(self) -> Client:
+        return Client(httpx2.Client(base_url="http://hone", transport=httpx2.MockTransport(self._answer)))
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        path, body = request.url.path, json.loads(request.content)
+        if path == "/api/leases":
+            if not self.items:
+                self.over.set()
+            return httpx2.Response(200, json={"items": self.items[:1], "before": None})
+        self.heard.append((path, body))
+        if self.away:
+            self.away -= 1
+            # The request arrived, or it did not: the labeler cannot know.
+            if self.away % 2:
+                raise httpx2.ReadError("the line is dead", request=request)
+            return httpx2.Response(503, json={"error": "not now"})
+        if path == "/api/notes":
+            return httpx2.Response(200, json={"document": self.document})
+        self.items.pop(0)
+        return httpx2.Response(200, json={"status": "saved"})
+
+
+def test_a_labeler_writes_notes_first_compares_and_rates() -> None:
+    server = _Queue()
+    labeler = SimulatedLabeler(server.client(), seed=1)
+    labeler.work(server.over)
+    assert labeler.answered == 3
+    assert [(path, body["showing"]) for path, body in server.heard] == [
+        ("/api/notes", "a"),
+        ("/api/preferences", "a"),
+        ("/api/preferences", "b"),
+        ("/api/ratings", "c"),
+    ]
+    notes, first, second, rating = (body for _, body in server.heard)
+    assert notes["notes"] == [gold.note(GOOD), "lamp"]
+    assert first["value"] in range(1, 10)
+    assert second["value"] in range(1, 10)
+    assert {axis.name for axis in AXES} <= rating.keys()
+    assert len({body["key"] for _, body in server.heard}) == 4
+    same = _Queue()
+    SimulatedLabeler(same.client(), seed=1).work(same.over)
+    assert same.heard == server.heard
+
+
+def test_a_labeler_asks_again_with_the_same_key_until_it_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelers, "IDLE_SECONDS", 0.0)
+    calm, troubled = _Queue(), _Queue(away=6)
+    for server in (calm, troubled):
+        labeler = SimulatedLabeler(server.client(), seed=1)
+        labeler.work(server.over)
+        assert labeler.answered == 3
+    assert troubled.heard == [calm.heard[0]] * 6 + calm.heard
 
 
 def _take(server: _Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,16 +6,18 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from app.domain.words import LabelerKind, SkipReason, Split
+from app.domain.words import BatchPurpose, LabelerKind, SkipReason, SlotState, Split
 from app.services.judging import skip
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import answers
+from app.store import answers, batches, standing
 from app.store.answers import Judged
 from app.store.session import Session
-from app.store.tables import Comparison, Preference, Showing, Summary
+from app.store.tables import Comparison, Preference, Showing, Slot, Summary
 from tests.conftest import Work
 from tests.support import factories as make
+
+STANDING = (BatchPurpose.GOLD, BatchPurpose.QUALIFICATION)
 
 
 def _judged(session: Session, **asked: Any) -> list[Judged]:
@@ -79,6 +81,66 @@ def test_a_surplus_answer_that_filled_a_slot_by_an_edit_counts_once(work: Work) 
         skip(session, quick, showing_id=new, reason=SkipReason.OTHER, comment=None)
         make.say(session, late, old, 9)
         assert [row.worker for row in _judged(session)] == ["late"]
+
+
+def test_a_surplus_answer_that_fills_a_slot_passed_on_counts_once(work: Work) -> None:
+    with work() as session:
+        late, quick = make.labeler(session, "late"), make.labeler(session, "quick")
+        make.pairs(session)
+        [old] = make.hold(session, late)
+        make.run_out(session)
+        [new] = make.hold(session, quick)
+        make.say(session, late, old, 9)
+        skip(session, quick, showing_id=new, reason=SkipReason.OTHER, comment=None)
+        for asked in (False, True):
+            assert [(row.worker, row.surplus) for row in _judged(session, surplus=asked)] == [("late", False)]
+
+
+def test_surplus_answers_are_given_by_name(work: Work) -> None:
+    with work() as session:
+        late, quick = make.labeler(session, "late"), make.labeler(session, "quick")
+        make.pairs(session)
+        [old] = make.hold(session, late)
+        make.run_out(session)
+        session.execute(update(Showing).values(swapped=False))
+        session.expire_all()
+        _answer(session, quick, 3)
+        make.say(session, late, old, 8)
+        make.say(session, late, old, 9)
+        found = [(row.worker, row.value, row.surplus) for row in _judged(session, surplus=True)]
+        assert found == [("quick", 3, False), ("late", 9, True)]
+
+
+def test_answers_in_void_slots_are_never_given_and_late_ones_to_them_are_surplus(work: Work) -> None:
+    with work() as session:
+        early, late = make.labeler(session, "early"), make.labeler(session, "late")
+        pairs = make.pairs(session, 2)
+        _answer(session, early)
+        [held] = make.hold(session, late)
+        batches.void_unfinished(session, [pairs.batch_id])
+        make.say(session, late, held)
+        assert [row.worker for row in _judged(session)] == ["early"]
+        assert [row.worker for row in _judged(session, surplus=True)] == ["early", "late"]
+        session.execute(update(Slot).values(state=SlotState.VOID, lease_expires_at=None, done_at=None))
+        assert _judged(session) == []
+        assert [row.worker for row in _judged(session, surplus=True)] == ["late"]
+
+
+def test_answers_on_gold_and_qualification_pairs_are_given_by_name(work: Work) -> None:
+    with work() as session:
+        worker = make.labeler(session)
+        ordinary = make.pairs(session)
+        make.judge_all(session, worker)
+        pairs = {purpose: make.standing(session, purpose)[0] for purpose in STANDING}
+        for comparison_id in pairs.values():
+            standing.address(session, comparison_id, worker.id)
+        assert make.judge_all(session, worker) == 2
+        [row] = _judged(session)
+        assert row.document_id == session.get_one(Comparison, ordinary.comparisons[0]).document_id
+        for purpose, comparison_id in pairs.items():
+            [row] = _judged(session, purposes=[purpose])
+            assert row.summary_ids[0] == session.get_one(Comparison, comparison_id).first_summary_id
+        assert len(_judged(session, purposes=list(BatchPurpose))) == 3
 
 
 def test_simulated_labelers_are_left_out_unless_asked_for(work: Work) -> None:

@@ -87,6 +87,19 @@ def test_a_connection_that_dies_before_the_commit_sends_nothing(own_sessions: Se
         assert session.scalar(select(func.count()).select_from(Labeler)) == 0
 
 
+def test_a_connection_whose_server_hung_up_meanwhile_is_replaced(database_url: str) -> None:
+    factory, other = connect(database_url, pool=1), connect(database_url, pool=1)
+    with factory() as session:
+        pid = session.scalar(select(func.pg_backend_pid()))
+    with other() as session:
+        # Waits until the process is gone, and with it its end of the connection.
+        assert session.scalar(select(func.pg_terminate_backend(pid, 10_000)))
+    with factory() as session:
+        assert session.scalar(select(func.pg_backend_pid())) != pid
+    for each in (factory, other):
+        each.kw["bind"].dispose()
+
+
 def test_times_are_read_in_utc_and_locks_do_not_wait_for_ever(database_url: str) -> None:
     factory = connect(database_url, pool=1)
     with factory() as session:

@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.store import people as store
 from app.store.session import Sessions, connect
 from tests.conftest import Work
+from tests.support import factories
 from tests.support.servers import Servers
 
 PASSWORD = "four unrelated words here"
@@ -77,11 +78,18 @@ class Front:
             actor = Viewer(row.id, row.name, Role.ADMIN, LabelerKind.HUMAN)
             return f"/link/{people.invite(session, actor, name, role, kind)[1]}"
 
-    def signed_in(self, name: str, role: Role, kind: LabelerKind = LabelerKind.HUMAN) -> TestClient:
-        """A browser in which a new account is signed in."""
+    def signed_in(
+        self, name: str, role: Role, kind: LabelerKind = LabelerKind.HUMAN, *, reads: bool = True
+    ) -> TestClient:
+        """A browser in which a new account is signed in; a labeler has read the guidelines, unless told not to."""
         client = self.browser()
         answer = client.post(self.link(name, role, kind), data={"password": PASSWORD})
         assert answer.status_code == 303, answer.text
+        if reads and role is Role.LABELER:
+            with self.work() as session:
+                row = store.labeler_by_name(session, name)
+                assert row is not None
+                factories.has_read(session, row.id)
         return client
 
     def program(self, browser: TestClient) -> TestClient:

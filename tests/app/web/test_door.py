@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx2
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -85,6 +86,17 @@ def test_200_requests_at_once_on_a_pool_of_5(
 
     got = asyncio.run(all_at_once())
     assert (len(got), got.count(200), got.count(403)) == (200, 160, 40)
+
+
+def test_a_request_gets_a_thread_only_when_there_is_a_connection_for_it(settings: Settings, sessions: Sessions) -> None:
+    app = create_app(settings.model_copy(update={"database_pool": 3}), sessions, print)
+
+    @app.get("/threads")
+    async def threads() -> float:
+        return to_thread.current_default_thread_limiter().total_tokens
+
+    with TestClient(app) as client:
+        assert client.get("/threads").json() == 3
 
 
 def test_a_page_that_fails_gives_its_connection_back(sessions: Sessions, researcher: TestClient) -> None:

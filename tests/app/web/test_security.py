@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from fastapi import FastAPI
 from httpx2 import Response
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Route
 from starlette.testclient import TestClient
@@ -59,6 +59,32 @@ MAY = {
     "POST /people/{labeler_id}/reset": ADMINS,
     "POST /people/{labeler_id}/deactivate": ADMINS,
     "POST /people/{labeler_id}/activate": ADMINS,
+    "GET /people/qualification": ADMINS,
+    "POST /people/qualification": ADMINS,
+    "GET /people/qualification/{labeler_id}": ADMINS,
+    "POST /people/qualification/{labeler_id}/pass": ADMINS,
+    "POST /people/qualification/{labeler_id}/again": ADMINS,
+    "GET /guidelines": SIGNED_IN,
+    "POST /guidelines/confirm": JUDGES,
+    "GET /guidelines/edit": ADMINS,
+    "POST /guidelines/preview": ADMINS,
+    "POST /guidelines": ADMINS,
+    "GET /guidelines/versions/{version}": STAFF,
+    "GET /verdicts": STAFF,
+    "GET /verdicts/{comparison_id}": STAFF,
+    "POST /verdicts/{comparison_id}": STAFF,
+    "POST /verdicts/{comparison_id}/use": STAFF,
+    "POST /verdicts/{comparison_id}/retire": STAFF,
+    "POST /verdicts/{comparison_id}/put-back": STAFF,
+    "POST /verdicts/{comparison_id}/release": STAFF,
+    "POST /verdicts/{comparison_id}/withdraw": STAFF,
+    "GET /flags": STAFF,
+    "GET /flags/{flag_id}": STAFF,
+    "POST /flags/{flag_id}": STAFF,
+    "GET /quality": STAFF,
+    "GET /quality/labelers/{labeler_id}": STAFF,
+    "GET /me": JUDGES,
+    "POST /me/questions": JUDGES,
     "GET /documents": STAFF,
     "GET /documents/{document_id}": STAFF,
     "GET /documents/import": STAFF,
@@ -158,6 +184,7 @@ def test_every_page_of_an_install_that_holds_everything_is_shown(
 ) -> None:
     with work() as session:
         factories.everything(session)
+        judge = session.scalars(select(Labeler.id).where(Labeler.role == Role.LABELER).limit(1)).one()
     for client in (admin, researcher):
         for route, may in MAY.items():
             who = ADMIN if client is admin else RESEARCHER
@@ -167,7 +194,7 @@ def test_every_page_of_an_install_that_holds_everything_is_shown(
                 or route.endswith(("events", "jsonl", "/imports/{run_id}"))
             ):
                 continue
-            got = knock(client, route, 1)
+            got = knock(client, route, judge if "labeler_id" in route else 1)
             assert got.status_code in (200, 303) or route == "GET /link/{token}", (route, got.status_code)
 
 
@@ -359,7 +386,8 @@ def test_texts_of_labelers_and_names_are_text_everywhere(admin: TestClient, rese
         boss = factories.admin(session, evil + "2")
         recipe = rounds.recipes(session)[0].id
         rounds.sample_pairs(session, boss, recipe, 1, with_simulated=False)
-    for path in ("/people", "/documents", "/documents/1", "/batches", f"/batches/{batch}", "/policies", "/overview"):
+    paths = ("/people", "/people/qualification", "/documents", "/documents/1", "/batches", f"/batches/{batch}")
+    for path in (*paths, "/verdicts", "/policies", "/overview"):
         page = admin.get(path)
         assert page.status_code == 200
         assert evil not in page.text, path
