@@ -565,7 +565,7 @@ def judged(
 
 
 def any_counted(session: Session, project_id: int, kinds: Sequence[LabelerKind]) -> bool:
-    """Whether a round can learn: an answer by these kinds of labelers that counts and prefers a side is there."""
+    """Whether a round has anything to learn from: a counted answer by these kinds of labelers that prefers a side."""
     return bool(
         session.scalar(
             select(

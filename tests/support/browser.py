@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 # Without these, Chromium knocks on its maker's servers at every start.
 SWITCHES = (
@@ -18,6 +18,9 @@ SWITCHES = (
     "--disable-gpu",
     "--disable-quic",
 )
+
+# A busy machine is slow, not wrong.
+expect.set_options(timeout=20_000)
 
 
 @contextmanager

@@ -35,7 +35,9 @@ def answer_all(labeler: TestClient, work: Work, value: int) -> list[dict[str, ob
         with work() as session:
             swapped = factories.shown(session, showing).swapped
         body = {"showing": showing, "key": str(uuid4()), "value": 10 - value if swapped else value, "seconds": 9}
-        told.append(labeler.post("/api/preferences", json=body).json()["feedback"])
+        said = labeler.post("/api/preferences", json=body)
+        assert said.status_code == 200, said.text
+        told.append(said.json()["feedback"])
     return told
 
 

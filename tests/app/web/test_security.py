@@ -50,6 +50,11 @@ MAY = {
     "POST /api/leases": JUDGES,
     "POST /api/preferences": JUDGES,
     "POST /api/skips": JUDGES,
+    "POST /api/notes": JUDGES,
+    "POST /api/ratings": JUDGES,
+    "POST /api/flags": JUDGES,
+    "GET /api/answers/last": JUDGES,
+    "GET /api/answers/{showing}": JUDGES,
     "POST /api/heartbeats": JUDGES,
     "POST /api/tokens": SIGNED_IN,
     "POST /api/people": ADMINS,
@@ -93,6 +98,17 @@ MAY = {
     "POST /documents/imports/{run_id}/cancel": STAFF,
     "GET /batches": ADMINS,
     "GET /batches/{batch_id}": ADMINS,
+    "GET /batches/protocol": ADMINS,
+    "POST /batches/protocol": ADMINS,
+    "POST /batches/ratings": ADMINS,
+    "POST /batches/{batch_id}/opinions": ADMINS,
+    "POST /batches/{batch_id}/protocol": ADMINS,
+    "GET /batches/{batch_id}/comparisons": ADMINS,
+    "GET /comparisons/{comparison_id}": ADMINS,
+    "POST /comparisons/{comparison_id}/ask-again": ADMINS,
+    "POST /comparisons/{comparison_id}/take-back": ADMINS,
+    "POST /comparisons/{comparison_id}/void": ADMINS,
+    "POST /comparisons/{comparison_id}/void-open": ADMINS,
     "POST /batches/{batch_id}/pause": ADMINS,
     "POST /batches/{batch_id}/continue": ADMINS,
     "POST /batches/{batch_id}/priority": ADMINS,
@@ -124,6 +140,9 @@ JSON = {
     "/api/leases": {"ahead": 2},
     "/api/preferences": {"showing": str(uuid4()), "key": str(uuid4()), "value": 3},
     "/api/skips": {"showing": str(uuid4()), "key": str(uuid4()), "reason": "other"},
+    "/api/notes": {"showing": str(uuid4()), "key": str(uuid4()), "notes": ["one", "two"]},
+    "/api/ratings": {"showing": str(uuid4()), "key": str(uuid4()), "overall": 4},
+    "/api/flags": {"showing": str(uuid4()), "key": str(uuid4()), "reason": "other"},
     "/api/heartbeats": {"showings": [str(uuid4())]},
     "/api/tokens": {"name": "x"},
     "/api/people": {"name": "Somebody new"},
@@ -144,7 +163,7 @@ def routes(held: Iterable[BaseRoute]) -> Iterator[str]:
 
 def knock(client: TestClient, route: str, number: int) -> Response:
     method, path = route.split(" ")
-    where = re.sub(r"\{\w+\}", str(number), path)
+    where = re.sub(r"\{\w+\}", str(number), path.replace("{showing}", str(uuid4())))
     if method == "GET":
         return client.get(where)
     return client.post(where, json=JSON[path]) if path in JSON else client.post(where, data=FORM)
@@ -213,7 +232,9 @@ def test_nothing_a_labeler_gets_tells_where_a_text_is_from(labeler: TestClient, 
     items = held.json()["items"]
     assert len(items) == 3
     for item in items:
-        assert item.keys() == {"showing", "document", "summaries", "expires_at"}
+        assert item.keys() == {
+            *("showing", "task", "notes_first", "document", "summaries", "notes", "practice", "expires_at", "answer")
+        }
         assert item["document"].keys() == {"title", "community", "text"}
         assert [side.keys() for side in item["summaries"]] == [{"text"}, {"text"}]
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", item["showing"])

@@ -244,7 +244,7 @@ function saved(entry, result) {
   view.showStatus(outbox.size ? "saving" : "saved", outbox.size ? "Saving…" : inWords(result));
   if (entry.path === NOTES) {
     const item = current?.showing === showing ? current : leases.find(showing);
-    if (item) item.document = result.document;
+    if (item) Object.assign(item, { document: result.document, notes: entry.body.notes });
     if (item && item === current && state === "waiting") open(item);
   } else if (entry.path !== FLAGS) {
     if (current?.showing !== showing || !changing) drafts.forget(showing);
