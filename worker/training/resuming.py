@@ -138,9 +138,10 @@ class _Reached:
 
     def files(self) -> dict[str, dict[str, Tensor]]:
         """Tensors by file and name, those left out that another state has already."""
-        again = {} if self.learning is None or self.same is not None else self.learning._files()
-        own = {name: each.contiguous() for name, each in self.tensors().items()}
-        return again | ({_TENSORS: own} if own else {})
+        files = {} if self.learning is None or self.same is not None else self.learning._files()
+        if own := self.tensors():
+            files[_TENSORS] = own
+        return {file: {name: each.contiguous() for name, each in held.items()} for file, held in files.items()}
 
 
 class States:
