@@ -41,8 +41,8 @@ def listed(
     before: int | None,
 ) -> Listed:
     """PAGE comparisons of a batch by number, above `after` or below `before`. Raises NotFound."""
-    counted = batches.counted(session, the_project(session).id, batch_id)
-    if counted is None:
+    batch = batches.found(session, the_project(session).id, batch_id)
+    if batch is None:
         raise NotFound("There is no such batch.", "Go back to the list of batches.")
     visible = "".join(sign for sign in words if sign.isprintable()).strip()
     found = comparisons.lines(
@@ -58,9 +58,7 @@ def listed(
     more = len(found) > PAGE
     backwards = before is not None and after is None
     shown = (found[1:] if backwards else found[:-1]) if more else found
-    return Listed(
-        counted.batch, shown, earlier=more if backwards else after is not None, later=True if backwards else more
-    )
+    return Listed(batch, shown, earlier=more if backwards else after is not None, later=backwards or more)
 
 
 @dataclass(frozen=True)

@@ -207,9 +207,14 @@ def newer_batches(session: Session, project_id: int, after: int, limit: int) -> 
     return list(session.scalars(rows))
 
 
+def found(session: Session, project_id: int, batch_id: int) -> Batch | None:
+    """The batch with this id, to look at."""
+    return session.scalar(select(Batch).where(Batch.project_id == project_id, Batch.id == batch_id))
+
+
 def counted(session: Session, project_id: int, batch_id: int) -> BatchCounts | None:
     """The batch with this id and its counts."""
-    row = session.scalar(select(Batch).where(Batch.project_id == project_id, Batch.id == batch_id))
+    row = found(session, project_id, batch_id)
     return None if row is None else _counted(session, [row])[0]
 
 

@@ -141,14 +141,14 @@ class _Rows:
             preference.key: (preference, swapped)
             for preference, swapped in session.execute(
                 select(Preference, Showing.swapped).join(Showing, Showing.id == Preference.showing_id)
-            ).tuples()
+            )
         }
         self.ratings = {rating.key: rating for rating in session.scalars(select(Rating))}
         self.notes: Counter[tuple[UUID | None, UUID, int]] = Counter(
-            session.execute(select(Note.key, Note.showing_id, Note.labeler_id)).tuples().all()
+            session.execute(select(Note.key, Note.showing_id, Note.labeler_id)).all()
         )
         self.flags = {flag.key: flag for flag in session.scalars(select(Flag))}
-        self.skips = set(session.execute(select(Skip.showing_id, Skip.labeler_id)).tuples())
+        self.skips = set(session.execute(select(Skip.showing_id, Skip.labeler_id)).all())
 
     def of(self, diary: Diary) -> list[str]:
         """What is wrong with what one labeler sent."""
