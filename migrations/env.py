@@ -13,10 +13,12 @@ from app.store.tables import Table
 
 url = context.config.get_main_option("sqlalchemy.url") or os.environ["HONE_DATABASE_URL"]
 engine = create_engine(url)
-with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=Table.metadata, compare_server_default=True)
-    with context.begin_transaction():
-        # Two processes that start together must not migrate together.
-        connection.exec_driver_sql("select pg_advisory_xact_lock(4172000)")
-        context.run_migrations()
-engine.dispose()
+try:
+    with engine.connect() as connection:
+        context.configure(connection=connection, target_metadata=Table.metadata, compare_server_default=True)
+        with context.begin_transaction():
+            # Two processes that start together must not migrate together.
+            connection.exec_driver_sql("select pg_advisory_xact_lock(4172000)")
+            context.run_migrations()
+finally:
+    engine.dispose()

@@ -160,7 +160,8 @@ def _better(data: _Data, answers: Floats, now: _State) -> _State:
     at, total = weighted.sum(axis=1), data.weights.sum() + _COMPARISONS
     odds = now.mean + now.spread * _NODES
     mean = float(at @ odds / total)
-    spread = float(np.sqrt((at @ (odds - mean) ** 2 + _COMPARISONS * _SPREAD**2) / total))
+    around = at @ (odds - mean) ** 2 + _COMPARISONS * (_SPREAD**2 + mean**2)
+    spread = float(np.sqrt(around / total))
     return _State(told / told.sum(axis=1, keepdims=True), mean, spread)
 
 

@@ -23,6 +23,7 @@ from app.store.tables import Batch, Run
 HIGHEST_PRIORITY = 1000
 PAGE = 50
 MOST_RATED = 10_000
+MOST_RATINGS = 50_000
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,12 @@ def put_up_ratings(
         raise Invalid(f"{documents} summaries cannot be put up at once.", f"Use 1 to {MOST_RATED:,}.", "documents")
     if not 1 <= opinions <= MOST_OPINIONS:
         raise Invalid(f"{opinions} opinions cannot be asked for.", f"Use 1 to {MOST_OPINIONS}.", "opinions")
+    if documents * opinions > MOST_RATINGS:
+        raise Invalid(
+            f"{documents * opinions:,} ratings cannot be asked for at once.",
+            f"Use up to {MOST_RATINGS:,}: fewer summaries, or fewer opinions on each.",
+            "opinions",
+        )
     project = the_project(session)
     policy = corpus.policy(session, policy_id)
     if policy is None or policy.project_id != project.id:

@@ -103,7 +103,7 @@ def one(session: Session, comparison_id: int) -> ComparisonView:
 def void(session: Session, viewer: Viewer, comparison_id: int, slot_id: int, reason: str) -> str:
     """Make an opinion void: asked of nobody, and not counted if it was given. Gives what became of it, in words.
 
-    An answer stays stored. One that its labeler is giving right now becomes surplus.
+    An answer stays stored. One that its labeler is giving right now fills another open opinion, or becomes surplus.
     """
     why = _reason(reason)
     found = _locked(session, comparison_id)
@@ -116,14 +116,17 @@ def void(session: Session, viewer: Viewer, comparison_id: int, slot_id: int, rea
     rounds.opinion_given(session, found.batch.id)
     words = {
         SlotState.OPEN: "is asked of nobody any more",
-        SlotState.LEASED: "was taken back; what its labeler still sends is kept as surplus",
+        SlotState.LEASED: "was taken back; what its labeler still sends fills another open one, or is kept as surplus",
         SlotState.DONE: "does not count any more; what was answered stays stored",
     }
     return f"Opinion {slot.number} {words[before]}."
 
 
 def take_back(session: Session, viewer: Viewer, comparison_id: int, slot_id: int, reason: str) -> str:
-    """Undo `void`: an answered opinion counts again, any other is open again. Gives which, in words."""
+    """Undo `void`: an answered opinion counts again, any other is open again. Gives which, in words.
+
+    Raises Conflict for one that is not void, and for one made for somebody who has passed the pair on.
+    """
     why = _reason(reason)
     _locked(session, comparison_id)
     slot, answered = _slot(session, comparison_id, slot_id)
@@ -131,6 +134,8 @@ def take_back(session: Session, viewer: Viewer, comparison_id: int, slot_id: int
         raise Conflict(f"Opinion {slot.number} is not void.", "Nothing was changed.")
     if answered:
         comparisons.count_again(session, slot)
+    elif slot.for_labeler_id is not None and comparisons.passed_on(session, comparison_id, slot.for_labeler_id):
+        raise Conflict(f"Opinion {slot.number} was made for somebody who passed the pair on.", "Nobody can be asked.")
     else:
         comparisons.open_slot(session, slot)
         judging.count_surplus(session, [slot.id])

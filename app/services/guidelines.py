@@ -18,6 +18,8 @@ from app.store.session import Session
 from app.store.tables import Guideline, Project
 
 LONGEST = 100_000
+# Two texts are compared whenever somebody looks at them: with very many lines that would take minutes.
+MOST_LINES = 1000
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def written(text: str) -> str:
         raise Invalid("There is nothing to publish.", "Write what labelers should know.", "text")
     if len(plain) > LONGEST:
         raise Invalid(f"That is more than {LONGEST:,} letters.", "Nobody would read it; say less.", "text")
+    if len(plain.splitlines()) > MOST_LINES:
+        raise Invalid(f"That is more than {MOST_LINES:,} lines.", "Nobody would read it; say less.", "text")
     return plain + "\n"
 
 
@@ -110,7 +114,7 @@ def changes(old: str, new: str) -> list[Change]:
     """What became of the lines of a text, in order; empty when nothing changed."""
     before, after = ([line for line in text.splitlines() if line.strip()] for text in (old, new))
     found: list[Change] = []
-    for kind, i1, i2, j1, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    for kind, i1, i2, j1, j2 in SequenceMatcher(None, before, after).get_opcodes():
         if kind == "equal":
             found.append(Change("gap"))
             continue

@@ -32,7 +32,7 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Handed:
-    """What a labeler holds; or nothing, and what they have to do before they are given any."""
+    """What a labeler holds, and what they have to do before they are given any more."""
 
     leases: list[Lease]
     before: First | None = None
@@ -70,11 +70,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class Answered:
-    """Something that the labeler answered, to be looked at again: the preference in displayed order, or the scores."""
+    """Something that the labeler answered, to be looked at again: the preference in displayed order, or the scores.
+
+    `feedback` is there for practice pairs only.
+    """
 
     lease: Lease
     said: int | Scores
     words: str | None
+    feedback: Feedback | None = None
 
 
 def _may_judge(viewer: Viewer) -> None:
@@ -95,35 +99,39 @@ def _not_shown() -> NotFound:
 def leases(session: Session, viewer: Viewer, ahead: int, lasts: timedelta, page_version: str) -> Handed:
     """What the labeler holds, filled up to `ahead` (1 to MOST_AHEAD); the same list in every tab.
 
-    Who has to do something first is given nothing; what they hold they may still answer.
+    What ran out while they were away, and was given to nobody else, is theirs again. Who has to do something first is
+    given nothing new; what they hold they may still answer.
     """
     _may_judge(viewer)
     if not 1 <= ahead <= MOST_AHEAD:
         raise Invalid(f"A labeler holds 1 to {MOST_AHEAD} pairs.", "Ask for fewer.", "ahead")
     before = onboarding.what_first(session, viewer)
     if before is not None:
-        return Handed([], before)
+        return Handed(queueing.held(session, viewer.id), before)
     project = the_project(session)
     queueing.lock_queue_of(session, viewer.id)
     desk = queueing.desk(session, project.id, viewer.id, viewer.kind)
     if desk.expired:
+        queueing.renew(session, viewer.id, lasts)
         count_surplus(session, queueing.release_expired(session))
         desk = queueing.desk(session, project.id, viewer.id, viewer.kind)
+    due = [place for place in desk.places if place.due]
     terms = Terms(viewer.id, lasts, page_version)
     for _ in range(desk.holds, ahead):
         if not _given_one_more(session, project, viewer, desk, terms):
             break
+    if any(not place.due for place in due):
+        # Searched from its start without finding anything: what is open there may be for nobody.
+        count_waiting(session)
     return Handed(queueing.held(session, viewer.id))
 
 
 def _given_one_more(session: Session, project: Project, viewer: Viewer, desk: Desk, terms: Terms) -> bool:
     usual = desk.places[0] if desk.places else None
-    notes_first = None if usual is None else usual.notes_first
-    if desk.addressed and queueing.claim_addressed(session, terms, project.id, notes_first) is not None:
-        return True
     if any(place.gold_share for place in desk.places):
         usual = queueing.next_place(session, viewer.id, desk.places)
-    slot_id = standing.lend(session, project, viewer, 0.0 if usual is None else usual.gold_share)
+    gold_share = 0.0 if usual is None else usual.gold_share
+    slot_id = standing.lend(session, project, viewer, gold_share, waiting=desk.addressed)
     if slot_id is not None:
         notes_first = None if usual is None else usual.notes_first
         return queueing.lease(session, terms, slot_id, notes_first) is not None
@@ -238,9 +246,9 @@ def _keep(
         return _Kept(shown, found.sent.version, found.sent.surplus)
     row, before, free = values(shown), found.newest, None
     if before is None or before.surplus:
-        free = queueing.lock_slot_to_fill(session, shown, viewer.id)
-        if not (shown.state is SlotState.LEASED and shown.holder == viewer.id):
-            # Who holds the slot that was shown holds no other of its subject: an index sees to that.
+        free = queueing.lock_slot_to_fill(session, shown, viewer.id, viewer.kind, calibrates=viewer.calibrates)
+        if free is None or not (shown.state is SlotState.LEASED and shown.holder == viewer.id):
+            # Who holds the slot that was shown, and fills it, holds no other of its subject: an index sees to that.
             others = queueing.let_go(session, shown, viewer.id, None if free is None else free.slot_id)
             count_surplus(session, others)
     if free is not None:
@@ -262,7 +270,8 @@ def _keep(
 def count_surplus(session: Session, slot_ids: Sequence[int]) -> None:
     """These slots came back, or are new: answers on their subjects that were kept as surplus fill them first.
 
-    Each becomes a new version that says the same. One whose labeler is changing it in this moment is left to them.
+    Each becomes a new version that says the same. One whose labeler is at something in this moment is left: they may be
+    changing it; `count_waiting` comes back to it.
     """
     for slot_id in slot_ids:
         slot = queueing.lock_open(session, slot_id)
@@ -274,6 +283,15 @@ def count_surplus(session: Session, slot_ids: Sequence[int]) -> None:
             answers.count_after_all(session, slot, found)
             queueing.finish_slot(session, slot.id, found.labeler_id, found.showing_id)
             rounds.opinion_given(session, slot.batch_id)
+
+
+def count_waiting(session: Session) -> None:
+    """Let surplus answers fill what is open still: nobody is asked who has answered. Safe to run at any time.
+
+    There are such slots where their labelers were busy when they came back, or who claimed one did not get so far as
+    to commit it.
+    """
+    count_surplus(session, answers.fillable(session))
 
 
 def _used_elsewhere() -> Conflict:
@@ -409,7 +427,8 @@ def answered(session: Session, viewer: Viewer, showing_id: UUID) -> Answered:
         said = answers.preference_on(session, showing_id)
         if said is not None:
             preference, swapped = said
-            return Answered(lease, turned(preference.value, swapped), preference.explanation)
+            feedback = onboarding.feedback(session, viewer, showing_id) if lease.practice else None
+            return Answered(lease, turned(preference.value, swapped), preference.explanation, feedback)
     else:
         rating = answers.rating_on(session, showing_id)
         if rating is not None:

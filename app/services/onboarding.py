@@ -119,9 +119,12 @@ def _settled(session: Session, project: Project, viewer: Viewer) -> First | None
 
 
 def _attempt(tried: list[Tried], decision: Qualification | None) -> list[Tried]:
-    """The answers on which the next decision rests: those given since an admin let them try again, on pairs in use."""
+    """The answers on which the next decision rests: those given since an admin let them try again, on pairs in use.
+
+    What an admin made void is none of them.
+    """
     before = 0 if decision is None else decision.answers
-    return [each for each in tried[before:] if not each.retired]
+    return [each for each in tried[before:] if not each.retired and not each.void]
 
 
 def feedback(session: Session, viewer: Viewer, showing_id: UUID) -> Feedback | None:

@@ -4,8 +4,9 @@ Knows whose answers are compared with whose, and what a labeler may see of it (i
 app.quality. Knows nothing of pages; never commits.
 
 Labelers are accounts that judge; researchers are the accounts with which they judge (`calibrates`) and the authors of
-verdicts. Qualification pairs are left out everywhere: whoever meets one is told the answer at once. Agreement is about
-ordinary batches; gold pairs, chosen for being clear, have rows of their own and count where it says so.
+verdicts. A verdict on a pair that such an account judged is left out: it may be the same person's. Qualification pairs
+are left out everywhere: whoever meets one is told the answer at once. Agreement is about ordinary batches; gold pairs,
+chosen for being clear, have rows of their own and count where it says so.
 """
 
 from collections.abc import Sequence
@@ -133,7 +134,10 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Own:
-    """What labelers are told of their own work: of `released` pairs, on how many they and researchers are `apart`."""
+    """What labelers are told of their own work: of `released` pairs, on how many they and researchers are `apart`.
+
+    `disagreements` are one page of those, the newest release first.
+    """
 
     progress: Progress
     pace: Pace
@@ -157,7 +161,7 @@ def overall(session: Session, kinds: Sequence[LabelerKind]) -> Overall:
         among_researchers=agreement.among(table.researchers_said, rng),
         mode=agreement.with_mode(agreement.sides(table.labelers_said), rng),
         researcher_mode=agreement.sides_between(
-            agreement.sides(table.researchers_said), agreement.mode(agreement.sides(table.labelers_said)), rng
+            agreement.sides(table.researchers_said), agreement.mode(agreement.sides(table.labelers_untold)), rng
         ),
         gold=agreement.between(table.gold_said, table.gold_verdicts, rng),
         kinds=table.by_kind(rng),
@@ -183,8 +187,21 @@ def of_labeler(session: Session, labeler_id: int, kinds: Sequence[LabelerKind]) 
     return LabelerDetail(line, table.steps(own), labelers.by_day(table.seconds[own], table.day[own]))
 
 
-def own(session: Session, viewer: Viewer) -> Own:
-    """A labeler's own pace, and how they stand with researchers on pairs that were released. Raises NotAllowed."""
+def drifting(session: Session) -> list[tuple[int | None, str, Watched]]:
+    """Whose sentinel answers gave an alarm: None and a name for everybody together, then labelers; people only."""
+    if quality.count_sentinels(session, the_project(session).id) < drift.REFERENCE:
+        return []
+    table = _Table.read(session, (LabelerKind.HUMAN,))
+    each = [(None, "All labelers"), *((labeler_id, table.accounts[labeler_id].name) for labeler_id in table.who())]
+    found = [(labeler_id, name, table.watched(labeler_id)) for labeler_id, name in each]
+    return [(labeler_id, name, seen) for labeler_id, name, seen in found if seen is not None and seen.drift.alarms]
+
+
+def own(session: Session, viewer: Viewer, page: int = 1) -> Own:
+    """A labeler's own pace, and how they stand with researchers on pairs that were released. Raises NotAllowed.
+
+    `page`: which DISAGREEMENTS_SHOWN of them, from 1.
+    """
     progress = judging.progress(session, viewer)
     project = the_project(session)
     said = quality.opinions(session, project.id, kinds=[viewer.kind], purposes=PURPOSES, labeler_id=viewer.id)
@@ -200,7 +217,9 @@ def own(session: Session, viewer: Viewer) -> Own:
         agreement=intervals.rate(sum(agreeing), len(agreeing)),
         released=len(released),
         apart=len(apart),
-        disagreements=[_disagreement(each) for each in apart[:DISAGREEMENTS_SHOWN]],
+        disagreements=[
+            _disagreement(each) for each in apart[(page - 1) * DISAGREEMENTS_SHOWN : page * DISAGREEMENTS_SHOWN]
+        ],
         flags=flags.of_labeler(session, viewer),
     )
 
@@ -299,6 +318,7 @@ class _Table:
         def tally_verdicts(chosen: npt.NDArray[np.bool_]) -> Counts:
             return agreement.tally(verdict_row[chosen], verdict_value[chosen], size)
 
+        judged_by_researcher = np.isin(verdict_row, row[by_researcher])
         return cls(
             accounts=accounts,
             policy_names=policies,
@@ -320,7 +340,7 @@ class _Table:
             policies_of_row=policies_of_row,
             labelers_said=tally(~by_researcher & ~gold),
             labelers_untold=tally(~by_researcher & ~gold & ~told),
-            researchers_said=tally(by_researcher & ~gold) + tally_verdicts(~verdict_gold),
+            researchers_said=tally(by_researcher & ~gold) + tally_verdicts(~verdict_gold & ~judged_by_researcher),
             gold_said=tally(~by_researcher & gold & ~told),
             gold_verdicts=tally_verdicts(verdict_gold),
         )

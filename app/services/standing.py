@@ -17,23 +17,35 @@ def lent_only(session: Session, project: Project, viewer: Viewer) -> bool:
     return viewer.calibrates or onboarding.practises(session, project, viewer)
 
 
-def lend(session: Session, project: Project, viewer: Viewer, gold_share: float) -> int | None:
+def lend(session: Session, project: Project, viewer: Viewer, gold_share: float, *, waiting: bool) -> int | None:
     """A slot addressed to this labeler that is to be leased to them now, before any ordinary one; None for none.
 
-    Called once per pair that the labeler is about to be given, after open slots addressed to them were looked for, so
-    what it gives is new. `gold_share` is that of the batch that they would be given an ordinary slot of (0 when there
+    Called once per pair that the labeler is about to be given. `waiting`: open slots addressed to them are there, which
+    came back. They are given before new ones; a gold pair when the next one is due, lest it be told apart by coming
+    first after a break. `gold_share` is that of the batch that they would be given an ordinary slot of (0 when there
     is no such batch). Simulated labelers are lent nothing.
     """
     if viewer.kind is not LabelerKind.HUMAN:
         return None
+    if onboarding.practises(session, project, viewer):
+        return _next(session, project, viewer, BatchPurpose.QUALIFICATION)
+    again = standing.waiting(session, project.id, BatchPurpose.ORDINARY, viewer.id) if waiting else None
+    if again is not None:
+        return again
     if viewer.calibrates:
         pair = standing.next_to_calibrate(session, project.id, viewer.id)
-    elif onboarding.practises(session, project, viewer):
-        pair = standing.next_pair(session, project.id, BatchPurpose.QUALIFICATION, viewer.id)
-    elif _gold_is_due(session, project, viewer, gold_share):
-        pair = standing.next_pair(session, project.id, BatchPurpose.GOLD, viewer.id)
-    else:
-        pair = None
+        return None if pair is None else standing.address(session, pair, viewer.id)
+    if _gold_is_due(session, project, viewer, gold_share):
+        return _next(session, project, viewer, BatchPurpose.GOLD)
+    return None
+
+
+def _next(session: Session, project: Project, viewer: Viewer, purpose: BatchPurpose) -> int | None:
+    """A slot of the labeler that came back, or else one of the next pair that is new to them."""
+    again = standing.waiting(session, project.id, purpose, viewer.id)
+    if again is not None:
+        return again
+    pair = standing.next_pair(session, project.id, purpose, viewer.id)
     return None if pair is None else standing.address(session, pair, viewer.id)
 
 

@@ -207,6 +207,7 @@ def use(session: Session, viewer: Viewer, comparison_id: int, purpose: BatchPurp
         turn = copied.first_summary_id != pair.comparison.first_summary_id
         verdicts.change(session, copy_id, turned(verdict.value, turn), verdict.reason, verdict.author_id)
         verdicts.set_retired(session, copy_id, False)
+        standing.open_again(session, copy_id)
     else:
         verdicts.add(session, copy_id, verdict.value, verdict.reason, verdict.author_id)
     people.audit(session, viewer.id, f"used as {purpose}", "comparison", comparison_id, copy=copy_id)
@@ -214,14 +215,19 @@ def use(session: Session, viewer: Viewer, comparison_id: int, purpose: BatchPurp
 
 
 def retire(session: Session, viewer: Viewer, comparison_id: int) -> None:
-    """Put a gold or qualification pair before nobody any more; what was answered stays. Raises Conflict for others."""
+    """Put a gold or qualification pair before nobody any more; what was answered stays. Raises Conflict for others.
+
+    The comparison is locked first: whoever is just being lent it gets a slot before that, or none.
+    """
+    standing.lock(session, comparison_id)
     _set_retired(session, viewer, comparison_id, True)
     standing.void_unfinished(session, comparison_id)
 
 
 def put_back(session: Session, viewer: Viewer, comparison_id: int) -> None:
-    """Put a retired pair before labelers again who have not met it."""
+    """Put a retired pair before labelers again who have not answered it, nor passed it on."""
     _set_retired(session, viewer, comparison_id, False)
+    standing.open_again(session, comparison_id)
 
 
 def _set_retired(session: Session, viewer: Viewer, comparison_id: int, retired: bool) -> None:

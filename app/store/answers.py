@@ -6,7 +6,7 @@ nothing of how a slot was given out (app.store.queueing).
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,6 +26,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union,
     union_all,
     update,
 )
@@ -50,6 +51,9 @@ from app.store.tables import (
     Summary,
     Tally,
 )
+
+# Slots that are filled by one transaction, so that none takes long.
+MOST_FILLABLE = 1000
 
 
 @dataclass(frozen=True)
@@ -268,26 +272,40 @@ def add(session: Session, said: _Said, values: dict[str, Any]) -> None:
     directly(session, (_FIRST if values["version"] == 1 else _LATER)[said], **values)
 
 
+def _surplus(said: _Said) -> list[ColumnElement[bool]]:
+    """Conditions on an answer, its labeler, a slot of its subject and that one's batch: it is surplus and may fill it.
+
+    Like `app.store.queueing.lock_slot_to_fill`: never where another kind of labeler is asked.
+    """
+    later = aliased(said)
+    newer = [_subject(later) == _subject(said), later.labeler_id == said.labeler_id, later.version > said.version]
+    return [
+        and_(said.surplus),
+        ~exists().where(*newer),
+        Labeler.id == said.labeler_id,
+        Batch.id == Slot.batch_id,
+        or_(Batch.for_kind.is_(None), Batch.for_kind == Labeler.kind),
+        or_(Slot.for_labeler_id == Labeler.id, and_(Slot.for_labeler_id.is_(None), ~Labeler.calibrates)),
+    ]
+
+
 def waiting(session: Session, slot: Slot) -> Answer | None:
     """The oldest answer on the slot's subject that was kept as surplus and could fill the slot."""
     said: _Said = Preference if slot.comparison_id is not None else Rating
-    later = aliased(said)
-    found = (
-        _answers(said)
-        .where(
-            _subject(said) == (slot.comparison_id or slot.summary_id),
-            said.surplus,
-            ~exists().where(
-                _subject(later) == _subject(said), later.labeler_id == said.labeler_id, later.version > said.version
-            ),
-        )
-        .order_by(said.id)
-        .limit(1)
-    )
-    if slot.for_labeler_id is not None:
-        found = found.where(said.labeler_id == slot.for_labeler_id)
-    row = session.execute(found).one_or_none()
+    subject = slot.comparison_id or slot.summary_id
+    found = _answers(said).where(_subject(said) == subject, Slot.id == slot.id, *_surplus(said))
+    row = session.execute(found.order_by(said.id).limit(1)).one_or_none()
     return None if row is None else Answer(*row)
+
+
+def fillable(session: Session) -> list[int]:
+    """Open slots that an answer which was kept as surplus could fill, MOST_FILLABLE at most."""
+    each = [
+        select(Slot.id).where(Slot.state == literal_column("'open'"), subject == _subject(said), *_surplus(said))
+        for subject, said in ((Slot.comparison_id, Preference), (Slot.summary_id, Rating))
+    ]
+    found = union(*each).subquery()
+    return list(session.scalars(select(found.c.id).order_by(found.c.id).limit(MOST_FILLABLE)))
 
 
 def count_after_all(session: Session, slot: Slot, answer: Answer) -> None:
@@ -604,3 +622,64 @@ def answers_today(session: Session, kind: LabelerKind = LabelerKind.HUMAN) -> in
         )
     )
     return found or 0
+
+
+def answers_within(session: Session, span: timedelta) -> int:
+    """Comparisons and summaries that people answered for the first time in this span up to now."""
+    counts = [
+        select(func.count())
+        .select_from(said)
+        .join(Labeler, Labeler.id == said.labeler_id)
+        .where(
+            said.version == 1,
+            said.created_at > func.now() - span,
+            Labeler.kind == LabelerKind.HUMAN,
+            ~Labeler.name.startswith("import:", autoescape=True),
+        )
+        .scalar_subquery()
+        for said in (Preference, Rating)
+    ]
+    return session.scalar(select(counts[0] + counts[1])) or 0
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """Somebody who is labeling: what they answered today, when they answered last, and how many items they hold."""
+
+    name: str
+    kind: LabelerKind
+    today: int
+    last: datetime | None
+    holding: int
+
+
+def at_work(session: Session, within: timedelta) -> list[AtWork]:
+    """Who holds something to answer now, or answered within this time; who answered most today first."""
+    held = (
+        select(Slot.labeler_id, func.count().label("holding"))
+        .where(Slot.state == SlotState.LEASED, Slot.lease_expires_at > func.now())
+        .group_by(Slot.labeler_id)
+        .subquery()
+    )
+    recent = union_all(
+        *(
+            select(said.labeler_id, said.created_at).where(said.created_at > func.now() - within)
+            for said in (Preference, Rating)
+        )
+    ).subquery()
+    last = (
+        select(recent.c.labeler_id, func.max(recent.c.created_at).label("at")).group_by(recent.c.labeler_id).subquery()
+    )
+    today = func.coalesce(Tally.answers, 0)
+    rows = session.execute(
+        select(Labeler.name, Labeler.kind, today, last.c.at, func.coalesce(held.c.holding, 0))
+        .outerjoin(held, held.c.labeler_id == Labeler.id)
+        .outerjoin(last, last.c.labeler_id == Labeler.id)
+        .outerjoin(Tally, and_(Tally.labeler_id == Labeler.id, Tally.day == _day_of(func.now())))
+        .where(
+            or_(held.c.holding.is_not(None), last.c.at.is_not(None)),
+            ~Labeler.name.startswith("import:", autoescape=True),
+        )
+        .order_by(today.desc(), Labeler.name)
+    )
+    return [AtWork(row[0], LabelerKind(row[1]), row[2], row[3], row[4]) for row in rows]

@@ -258,6 +258,12 @@ def void_slot(session: Session, slot: Slot) -> None:
     session.flush()
 
 
+def passed_on(session: Session, comparison_id: int, labeler_id: int) -> bool:
+    """Whether the labeler has passed the comparison on."""
+    skipped = exists().where(Skip.comparison_id == comparison_id, Skip.labeler_id == labeler_id)
+    return bool(session.scalar(select(skipped)))
+
+
 def open_slot(session: Session, slot: Slot) -> None:
     """The opinion is asked for again."""
     slot.state = SlotState.OPEN

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import aliased
 
-from app.domain.words import BatchPurpose, LabelerKind, Role
+from app.domain.words import BatchPurpose, LabelerKind, Role, SlotState
 from app.store.session import Session
 from app.store.tables import (
     Batch,
@@ -60,7 +60,7 @@ def add(session: Session, decision: Qualification) -> None:
 class Tried:
     """A qualification pair that a labeler answered: the first answer, before they learned the researchers', and theirs.
 
-    `value` and `verdict` are in the comparison's frame.
+    `value` and `verdict` are in the comparison's frame. `void`: an admin made the opinion void.
     """
 
     comparison_id: int
@@ -69,6 +69,7 @@ class Tried:
     seconds: float | None
     verdict: int
     retired: bool
+    void: bool
 
 
 def tried(session: Session, project_id: int, labeler_id: int) -> list[Tried]:
@@ -81,7 +82,9 @@ def tried(session: Session, project_id: int, labeler_id: int) -> list[Tried]:
             Preference.seconds,
             Verdict.value,
             Verdict.retired_at.is_not(None),
+            Slot.state == SlotState.VOID,
         )
+        .join(Slot, Slot.id == Preference.slot_id)
         .join(Comparison, Comparison.id == Preference.comparison_id)
         .join(Batch, Batch.id == Comparison.batch_id)
         .join(Document, Document.id == Comparison.document_id)
@@ -110,17 +113,20 @@ def pairs(session: Session, project_id: int) -> int:
 
 
 def left(session: Session, project_id: int, labeler_id: int) -> int:
-    """How many of them the labeler has neither answered nor passed on."""
+    """How many of them the labeler may still be given, or holds: not answered, nor passed on, nor made void."""
     answered = select(Preference.id).where(
         Preference.comparison_id == Comparison.id, Preference.labeler_id == labeler_id
     )
     passed_on = select(Skip.id).where(Skip.comparison_id == Comparison.id, Skip.labeler_id == labeler_id)
+    void = select(Slot.id).where(
+        Slot.comparison_id == Comparison.id, Slot.for_labeler_id == labeler_id, Slot.state == SlotState.VOID
+    )
     found = session.scalar(
         select(func.count())
         .select_from(Comparison)
         .join(Batch, Batch.id == Comparison.batch_id)
         .join(Verdict, Verdict.comparison_id == Comparison.id)
-        .where(*_in_use(project_id), ~answered.exists(), ~passed_on.exists())
+        .where(*_in_use(project_id), ~answered.exists(), ~passed_on.exists(), ~void.exists())
     )
     return found or 0
 

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Float, Select, and_, case, cast, exists, func, select
+from sqlalchemy import ColumnElement, Float, Select, Subquery, and_, case, cast, exists, func, select
 from sqlalchemy.orm import aliased
 
-from app.domain.words import BatchPurpose, ComparisonKind, LabelerKind, PolicyKind, Role, SlotState
+from app.domain.preferences import MIDDLE
+from app.domain.words import BatchPurpose, ComparisonKind, FlagReason, LabelerKind, PolicyKind, Role, SlotState
 from app.store.session import Session
 from app.store.tables import (
     Batch,
@@ -38,7 +39,7 @@ class Opinions:
 
     `value` is of the newest version, in the comparison's frame; `seconds` (None where not measured) and `given_at`
     (seconds since 1970, UTC) are of the first, because a change of mind takes no reading. `kind` is a place in KINDS.
-    `told`: it was changed after the verdict on its comparison was released, so it is no longer the labeler's own.
+    `told`: it was changed after the verdict on its comparison was first released, so it is no longer the labeler's own.
     """
 
     comparison: Sequence[int]
@@ -66,6 +67,11 @@ def _counted(preference: type[Preference]) -> list[ColumnElement[bool]]:
     return [~preference.surplus, Slot.state != SlotState.VOID, ~exists().where(newer)]
 
 
+def _told() -> ColumnElement[bool]:
+    """Whether a change of mind came after its labeler could see the verdict, if only for a while; null without one."""
+    return and_(Preference.version > 1, Preference.created_at > Verdict.first_released_at)
+
+
 def opinions(
     session: Session,
     project_id: int,
@@ -76,29 +82,22 @@ def opinions(
 ) -> Opinions:
     """Counted answers of these kinds of labelers, or of one of them only."""
     first, one, two = aliased(Preference), aliased(Summary), aliased(Summary)
-    query: Select[*tuple[Any, ...]] = (
-        select(
-            Preference.comparison_id,
-            Preference.labeler_id,
-            Preference.value,
-            Showing.swapped,
-            first.seconds,
-            cast(func.extract("epoch", first.created_at), Float).label("given_at"),
-            case({kind.value: place for place, kind in enumerate(KINDS)}, value=Comparison.kind).label("kind"),
-            (Batch.purpose == BatchPurpose.GOLD).label("gold"),
-            one.policy_id.label("first_policy"),
-            two.policy_id.label("second_policy"),
-            func.coalesce(and_(Preference.version > 1, Preference.created_at > Verdict.released_at), False).label(
-                "told"
-            ),
-        )
+    said: Select[*tuple[Any, ...]] = select(
+        Preference.comparison_id,
+        Preference.labeler_id,
+        Preference.value,
+        Showing.swapped,
+        first.seconds,
+        cast(func.extract("epoch", first.created_at), Float).label("given_at"),
+        case({kind.value: place for place, kind in enumerate(KINDS)}, value=Comparison.kind).label("kind"),
+        (Batch.purpose == BatchPurpose.GOLD).label("gold"),
+        one.policy_id.label("first_policy"),
+        two.policy_id.label("second_policy"),
+        func.coalesce(_told(), False).label("told"),
+    )
+    query = (
+        _counted_of(said, one, two, project_id, kinds)
         .join(Showing, Showing.id == Preference.showing_id)
-        .join(Slot, Slot.id == Preference.slot_id)
-        .join(Labeler, Labeler.id == Preference.labeler_id)
-        .join(Comparison, Comparison.id == Preference.comparison_id)
-        .join(Batch, Batch.id == Comparison.batch_id)
-        .join(one, one.id == Comparison.first_summary_id)
-        .join(two, two.id == Comparison.second_summary_id)
         .join(
             first,
             and_(
@@ -108,19 +107,83 @@ def opinions(
             ),
         )
         .outerjoin(Verdict, Verdict.comparison_id == Comparison.id)
-        .where(
-            Batch.project_id == project_id,
-            Batch.purpose.in_(purposes),
-            Labeler.kind.in_(kinds),
-            *_counted(Preference),
-        )
+        .where(Batch.purpose.in_(purposes))
     )
     if labeler_id is not None:
         query = query.where(Preference.labeler_id == labeler_id)
     rows = query.order_by(first.created_at, first.id).subquery()
-    # One row of arrays: the driver reads them an order of magnitude faster than as many rows.
-    columns = session.execute(select(*(func.coalesce(func.array_agg(column), []) for column in rows.c))).one()
-    return Opinions(*columns)
+    return Opinions(*_columns(session, rows))
+
+
+def _counted_of(
+    query: Select[*tuple[Any, ...]],
+    one: type[Summary],
+    two: type[Summary],
+    project_id: int,
+    kinds: Sequence[LabelerKind],
+) -> Select[*tuple[Any, ...]]:
+    """A query of preferences, to counted ones of these labelers, with what they are about: `one` and `two`."""
+    return (
+        query.select_from(Preference)
+        .join(Slot, Slot.id == Preference.slot_id)
+        .join(Labeler, Labeler.id == Preference.labeler_id)
+        .join(Comparison, Comparison.id == Preference.comparison_id)
+        .join(Batch, Batch.id == Comparison.batch_id)
+        .join(one, one.id == Comparison.first_summary_id)
+        .join(two, two.id == Comparison.second_summary_id)
+        .where(Batch.project_id == project_id, Labeler.kind.in_(kinds), *_counted(Preference))
+    )
+
+
+def _columns(session: Session, rows: Subquery) -> Sequence[Any]:
+    """One row of arrays: the driver reads them an order of magnitude faster than as many rows."""
+    return session.execute(select(*(func.coalesce(func.array_agg(column), []) for column in rows.c))).one()
+
+
+def count_sentinels(session: Session, project_id: int) -> int:
+    """How many answers there are to sentinel pairs, whether they count or not."""
+    found = session.scalar(
+        select(func.count())
+        .select_from(Preference)
+        .join(Comparison, Comparison.id == Preference.comparison_id)
+        .join(Batch, Batch.id == Comparison.batch_id)
+        .where(Batch.project_id == project_id, Comparison.kind == ComparisonKind.SENTINEL)
+    )
+    return found or 0
+
+
+@dataclass(frozen=True)
+class Wins:
+    """One entry in every column for each comparison of two policies with a counted answer that prefers a side.
+
+    `won` is the share of those answers, of which there are `answers`, that prefer the first summary; lengths are in
+    characters without outer space.
+    """
+
+    first_policy: Sequence[int]
+    second_policy: Sequence[int]
+    won: Sequence[float]
+    answers: Sequence[int]
+    first_length: Sequence[int]
+    second_length: Sequence[int]
+
+
+def wins(session: Session, project_id: int, *, kinds: Sequence[LabelerKind]) -> Wins:
+    """What these kinds of labelers preferred in ordinary batches, where the two summaries are of two policies."""
+    one, two = aliased(Summary), aliased(Summary)
+    said: Select[*tuple[Any, ...]] = select(
+        one.policy_id.label("first_policy"),
+        two.policy_id.label("second_policy"),
+        cast(func.avg(case((Preference.value < MIDDLE, 1.0), else_=0.0)), Float).label("won"),
+        func.count().label("answers"),
+        func.length(func.btrim(one.text)).label("first_length"),
+        func.length(func.btrim(two.text)).label("second_length"),
+    )
+    query = _counted_of(said, one, two, project_id, kinds).where(
+        Batch.purpose == BatchPurpose.ORDINARY, Preference.value != MIDDLE, one.policy_id != two.policy_id
+    )
+    rows = query.group_by(Comparison.id, one.id, two.id).order_by(Comparison.id).subquery()
+    return Wins(*_columns(session, rows))
 
 
 @dataclass(frozen=True)
@@ -176,7 +239,7 @@ def policies(session: Session, project_id: int) -> dict[int, tuple[str, PolicyKi
 class Released:
     """An answer and the released verdict on the same comparison, both in the comparison's frame.
 
-    `swapped`: the second summary was shown first. `asked`: its labeler flagged this comparison already.
+    `swapped`: the second summary was shown first. `asked`: its labeler has asked about it since it was released.
     """
 
     showing_id: UUID
@@ -200,14 +263,19 @@ def released(session: Session, project_id: int, labeler_id: int) -> list[Release
     Only their own counted answers, so nothing of a comparison that they have not answered. No practice pairs.
     """
     one, two = aliased(Summary), aliased(Summary)
-    asked = exists().where(Flag.labeler_id == labeler_id, Flag.comparison_id == Comparison.id)
+    asked = exists().where(
+        Flag.labeler_id == labeler_id,
+        Flag.comparison_id == Comparison.id,
+        Flag.reason == FlagReason.QUESTION,
+        Flag.created_at > Verdict.released_at,
+    )
     query: Select[*tuple[Any, ...]] = (
         select(
             Preference.showing_id,
             Showing.swapped,
             Preference.value,
             Preference.explanation,
-            and_(Preference.version > 1, Preference.created_at > Verdict.released_at),
+            _told(),
             Verdict.value,
             Verdict.reason,
             Verdict.released_at,

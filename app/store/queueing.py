@@ -27,6 +27,7 @@ from sqlalchemy import (
     case,
     func,
     insert,
+    join,
     literal_column,
     null,
     or_,
@@ -40,6 +41,7 @@ from sqlalchemy.orm import aliased
 
 from app.domain.words import BatchKind, BatchPurpose, LabelerKind, SkipReason, SlotState
 from app.store.session import Session, directly
+from app.store.standing import met, same_pair
 from app.store.tables import (
     Batch,
     BatchLabeler,
@@ -55,14 +57,17 @@ from app.store.tables import (
     Summary,
 )
 
-# How often a batch in which a labeler finds nothing is searched from its start again, by the database's clock.
+# How often a batch in which a labeler finds nothing is searched from its start again, by the database's clock, and how
+# many open slots one claim looks at for it.
 SEARCH_AGAIN = timedelta(minutes=1)
+MOST_SEARCHED = 2000
 
 _END = 2**63 - 1
 _ONE: ColumnElement[int] = literal_column("1")
 _LABELER = bindparam("labeler", type_=BigInteger)
 _LASTS = bindparam("lasts", type_=Interval)
 _PAGE = bindparam("page", type_=Text)
+_BATCH = bindparam("batch", type_=BigInteger)
 _FREE: dict[str, Any] = {"state": SlotState.OPEN, "labeler_id": None, "showing_id": None, "lease_expires_at": None}
 _AS_IT_IS = {"synchronize_session": False}
 
@@ -81,6 +86,11 @@ def _found(source: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]
 def _first(order: Any, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     # In the order of the index: otherwise the planner hopes to meet one soon, and reads all that are done.
     return select(Slot.id).where(*conditions).order_by(order).limit(_ONE).scalar_subquery()
+
+
+# In the order of the index that such slots have of their own.
+_OPEN_TO_ALL = [Slot.batch_id == _BATCH, _is(SlotState.OPEN), Slot.for_labeler_id.is_(None)]
+_LAST_OPEN = func.coalesce(select(func.max(Slot.id)).where(*_OPEN_TO_ALL).scalar_subquery(), 0)
 
 
 def _notes_first() -> ColumnElement[bool]:
@@ -215,13 +225,17 @@ def shown(session: Session, labeler_id: int, showing_id: UUID) -> Lease | None:
 
 @dataclass
 class Place:
-    """A batch with open slots that the labeler may be given, and where their search of it goes on."""
+    """A batch with open slots that the labeler may be given, and where their search of it goes on.
+
+    `after`: behind this slot. `due`: when there is nothing, it is searched from its start again, behind slot `again`.
+    """
 
     batch_id: int
     kind: BatchKind
     notes_first: bool
     gold_share: float
     after: int
+    again: int
     due: bool
 
 
@@ -253,6 +267,7 @@ def _desk() -> Select[Any]:
                 else_=0.0,
             ).label("gold_share"),
             func.coalesce(QueuePlace.slot_id, 0).label("after"),
+            func.coalesce(QueuePlace.again_id, 0).label("again"),
             or_(QueuePlace.searched_at.is_(None), QueuePlace.searched_at < func.now() - SEARCH_AGAIN).label("due"),
         )
         .outerjoin(QueuePlace, mine)
@@ -283,6 +298,7 @@ def _desk() -> Select[Any]:
             places.c.notes_first,
             places.c.gold_share,
             places.c.after,
+            places.c.again,
             places.c.due,
         )
         .outerjoin(places, true())
@@ -314,6 +330,15 @@ def _untouched(kind: BatchKind) -> list[ColumnElement[bool]]:
         ~_found(mine, of_subject(mine), mine.state != literal_column(f"'{SlotState.VOID.value}'")),
         ~_found(Skip, of_subject(Skip)),
     ]
+
+
+def _copied() -> ColumnElement[bool]:
+    """Whether `labeler` has met the pair that a slot is about as gold or practice, where its answer is known."""
+    own, copy = aliased(Comparison), aliased(Comparison)
+    # Written out, so that a partial index is used whatever the plan.
+    kinds: ColumnElement[str] = literal_column("('gold', 'qualification')")
+    copies = join(own, copy, and_(same_pair(own, copy), copy.kind.op("in")(kinds)))
+    return _found(copies, own.id == Slot.comparison_id, or_(*met(copy.id)))
 
 
 def _taken(found: CTE) -> CTE:
@@ -354,39 +379,44 @@ def _taken(found: CTE) -> CTE:
 
 def _ordinary(kind: BatchKind) -> Select[int, int | None, bool]:
     """Open slots of `batch` between `after` and `until` that the labeler may be given, in their order."""
+    met_before = [~_copied()] if kind is BatchKind.COMPARE else []
     return (
         select(Slot.id, Slot.comparison_id, bindparam("notes_first", type_=Boolean).label("notes_first"))
         .where(
-            Slot.batch_id == bindparam("batch", type_=BigInteger),
-            _is(SlotState.OPEN),
-            Slot.for_labeler_id.is_(None),
+            *_OPEN_TO_ALL,
             Slot.id > bindparam("after", type_=BigInteger),
             Slot.id <= bindparam("until", type_=BigInteger),
             *_untouched(kind),
+            *met_before,
         )
         .order_by(Slot.id)
         .limit(_ONE)
     )
 
 
-def _take(kind: BatchKind) -> Select[Any]:
-    """One statement chooses a slot, takes it (`for update skip locked`) and shows it: no two labelers get the same."""
+def _take(kind: BatchKind, *, again: bool) -> Select[Any]:
+    """One statement chooses a slot, takes it (`for update skip locked`) and shows it: no two labelers get the same.
+
+    `again`: in a search from the batch's start, whose place is another one than that behind all that is new.
+    """
     taken = _taken(_ordinary(kind).with_for_update(of=Slot, skip_locked=True).cte("found"))
+    place: dict[str, ColumnElement[int]] = {"slot_id": taken.c.id}
+    if again:
+        place = {"slot_id": _LAST_OPEN, "again_id": taken.c.id}
     kept = (
         upsert(QueuePlace)
-        .from_select(
-            ["labeler_id", "batch_id", "slot_id"], select(_LABELER, bindparam("batch", type_=BigInteger), taken.c.id)
-        )
+        .from_select(["labeler_id", "batch_id", *place], select(_LABELER, _BATCH, *place.values()))
         .on_conflict_do_update(
-            index_elements=["labeler_id", "batch_id"], set_={"slot_id": literal_column("excluded.slot_id")}
+            index_elements=["labeler_id", "batch_id"],
+            set_={name: literal_column(f"excluded.{name}") for name in place},
         )
         .cte("kept")
     )
     return select(taken.c.showing_id, taken.c.id).add_cte(kept)
 
 
-def _lent(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """Take one slot addressed to the labeler. A gold pair is shown as the ordinary one in its place would be."""
+def _lent() -> Select[Any]:
+    """Take a slot addressed to the labeler. A gold pair is shown as the ordinary one in its place would be."""
     as_usual = bindparam("notes_first", type_=Boolean)
     found = (
         select(
@@ -398,9 +428,7 @@ def _lent(*conditions: ColumnElement[bool]) -> Select[Any]:
             ).label("notes_first"),
         )
         .join(Batch, Batch.id == Slot.batch_id)
-        .where(_is(SlotState.OPEN), Slot.for_labeler_id == _LABELER, *conditions)
-        .order_by(Slot.id)
-        .limit(_ONE)
+        .where(Slot.id == bindparam("slot", type_=BigInteger), _is(SlotState.OPEN), Slot.for_labeler_id == _LABELER)
         .with_for_update(of=Slot, skip_locked=True)
         .cte("found")
     )
@@ -408,35 +436,30 @@ def _lent(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 _PEEK = {kind: _ordinary(kind) for kind in BatchKind}
-_TAKE = {kind: _take(kind) for kind in BatchKind}
-_LEND = _lent(Slot.id == bindparam("slot", type_=BigInteger))
-_ADDRESSED = _lent(
-    Batch.project_id == bindparam("project", type_=BigInteger),
-    Batch.paused_at.is_(None),
-    *_untouched(BatchKind.COMPARE),
-    *_untouched(BatchKind.RATE),
+_TAKE = {(kind, again): _take(kind, again=again) for kind in BatchKind for again in (False, True)}
+_LEND = _lent()
+_STRETCH_OF = (
+    select(Slot.id)
+    .where(*_OPEN_TO_ALL, Slot.id > bindparam("after", type_=BigInteger))
+    .order_by(Slot.id)
+    .limit(bindparam("most", type_=BigInteger))
+    .subquery()
 )
-_SEARCHED = (
-    upsert(QueuePlace)
-    .values(
-        labeler_id=_LABELER,
-        batch_id=bindparam("batch", type_=BigInteger),
-        searched_at=func.now(),
-        slot_id=func.coalesce(
-            select(func.max(Slot.id))
-            .where(
-                Slot.batch_id == bindparam("batch", type_=BigInteger),
-                _is(SlotState.OPEN),
-                Slot.for_labeler_id.is_(None),
-            )
-            .scalar_subquery(),
-            0,
-        ),
-    )
-    .on_conflict_do_update(
-        index_elements=["labeler_id", "batch_id"],
-        set_={"slot_id": literal_column("excluded.slot_id"), "searched_at": literal_column("excluded.searched_at")},
-    )
+_STRETCH = select(func.count(), func.max(_STRETCH_OF.c.id))
+_NONE_FOUND = upsert(QueuePlace).values(
+    labeler_id=_LABELER,
+    batch_id=_BATCH,
+    slot_id=_LAST_OPEN,
+    again_id=bindparam("again", type_=BigInteger),
+    searched_at=case((bindparam("ended", type_=Boolean), func.now())),
+)
+_SEARCHED = _NONE_FOUND.on_conflict_do_update(
+    index_elements=["labeler_id", "batch_id"],
+    set_={
+        "slot_id": _NONE_FOUND.excluded.slot_id,
+        "again_id": _NONE_FOUND.excluded.again_id,
+        "searched_at": func.coalesce(_NONE_FOUND.excluded.searched_at, QueuePlace.searched_at),
+    },
 )
 
 
@@ -458,48 +481,61 @@ def claim(session: Session, terms: Terms, places: list[Place]) -> UUID | None:
 
     Batches by priority; in a batch, slots by their ids, going on after the last one that this labeler was given there,
     so that the cost grows neither with the queue nor with what they have answered. A slot that came back behind that
-    place is found when the rest is exhausted: then the batch is searched from its start, at most every SEARCH_AGAIN.
-    Never a subject that the labeler has answered, holds, or passed on. `places` are those of `desk`, and are kept up
-    to date, so that several claims of one transaction need one look.
+    place is found when the rest is exhausted: then the batch is searched from its start, MOST_SEARCHED slots at a time,
+    and when that has come to its end, not again before SEARCH_AGAIN. Never a subject that the labeler has answered,
+    holds, or passed on, nor a pair of which they have met a copy. `places` are those of `desk`, and are kept up to
+    date, so that several claims of one transaction need one look.
     """
     for place in places:
         taken = _take_between(session, terms, place, place.after, _END)
-        if taken is None and place.due and place.after:
-            taken = _take_between(session, terms, place, 0, place.after)
+        if taken is None and place.due:
+            until = _until(session, place)
+            if place.after:
+                taken = _take_between(session, terms, place, place.again, until, again=True)
+            if taken is None:
+                ended = until == _END
+                values = {"again": 0 if ended else until, "ended": ended}
+                directly(session, _SEARCHED, labeler=terms.labeler_id, batch=place.batch_id, **values)
         if taken is not None:
             return taken
-        if place.due:
-            # Nothing is for them now: the next search begins at the end.
-            directly(session, _SEARCHED, labeler=terms.labeler_id, batch=place.batch_id)
         place.after, place.due = _END, False
     return None
 
 
-def _take_between(session: Session, terms: Terms, place: Place, after: int, until: int) -> UUID | None:
+def _take_between(
+    session: Session, terms: Terms, place: Place, after: int, until: int, *, again: bool = False
+) -> UUID | None:
     values = terms.values(batch=place.batch_id, notes_first=place.notes_first, after=after, until=until)
-    taken = directly(session, _TAKE[place.kind], **values).one_or_none()
+    taken = directly(session, _TAKE[place.kind, again], **values).one_or_none()
     if taken is None:
         return None
     showing_id: UUID = taken[0]
-    place.after = taken[1]
+    if again:
+        place.again = taken[1]
+    else:
+        place.after = taken[1]
     return showing_id
+
+
+def _until(session: Session, place: Place) -> int:
+    """Up to which slot a search from the batch's start goes this time. One for new slots that began there was one."""
+    if not place.after:
+        return _END
+    number, last = directly(session, _STRETCH, batch=place.batch_id, after=place.again, most=MOST_SEARCHED).one()
+    return last if number == MOST_SEARCHED else _END
 
 
 def next_place(session: Session, labeler_id: int, places: list[Place]) -> Place | None:
     """The batch that `claim` would give a slot of now, unless others are quicker; nothing is taken."""
     for place in places:
-        values = {"labeler": labeler_id, "batch": place.batch_id, "notes_first": place.notes_first}
-        for after, until in ((place.after, _END), *([(0, place.after)] if place.due else [])):
-            if directly(session, _PEEK[place.kind], **values, after=after, until=until).first() is not None:
-                return place
+
+        def there(after: int, until: int, place: Place = place) -> bool:
+            values = {"labeler": labeler_id, "batch": place.batch_id, "notes_first": place.notes_first}
+            return directly(session, _PEEK[place.kind], **values, after=after, until=until).first() is not None
+
+        if there(place.after, _END) or (place.due and place.after and there(place.again, _until(session, place))):
+            return place
     return None
-
-
-def claim_addressed(session: Session, terms: Terms, project_id: int, notes_first: bool | None) -> UUID | None:
-    """Lease the next open slot that is addressed to the labeler; None for none. `notes_first`: see `lease`."""
-    values = terms.values(project=project_id, notes_first=notes_first)
-    found: UUID | None = directly(session, _ADDRESSED, **values).scalar()
-    return found
 
 
 def lease(session: Session, terms: Terms, slot_id: int, notes_first: bool | None) -> UUID | None:
@@ -510,6 +546,18 @@ def lease(session: Session, terms: Terms, slot_id: int, notes_first: bool | None
     """
     found: UUID | None = directly(session, _LEND, **terms.values(slot=slot_id, notes_first=notes_first)).scalar()
     return found
+
+
+def renew(session: Session, labeler_id: int, lasts: timedelta) -> None:
+    """Leases of the labeler that ran out, and that nobody has released yet, are theirs again."""
+    directly(session, _RENEW, labeler=labeler_id, lasts=lasts)
+
+
+_RENEW = (
+    update(Slot)
+    .where(_is(SlotState.LEASED), Slot.labeler_id == _LABELER, Slot.lease_expires_at < func.now())
+    .values(lease_expires_at=func.now() + _LASTS)
+)
 
 
 def extend(session: Session, labeler_id: int, showings: list[UUID], lasts: timedelta) -> datetime | None:
@@ -537,7 +585,8 @@ _EXTEND = (
 class Shown:
     """A showing of a labeler with its slot, which is locked until the transaction ends. `holder`: who has the slot.
 
-    `practice`: it is a qualification pair. `for_round`: a round may wait for its batch.
+    `for_kind`: whose answers its batch asks for. `practice`: it is a qualification pair. `for_round`: a round may wait
+    for its batch.
     """
 
     showing_id: UUID
@@ -551,11 +600,12 @@ class Shown:
     for_labeler_id: int | None
     state: SlotState
     holder: int | None
+    for_kind: LabelerKind | None
     practice: bool
     for_round: bool
 
 
-_LOCK_SHOWN = (
+_OF_SHOWING = (
     select(
         Showing.id,
         Showing.swapped,
@@ -568,20 +618,48 @@ _LOCK_SHOWN = (
         Slot.for_labeler_id,
         Slot.state,
         Slot.labeler_id,
+        Batch.for_kind,
         Batch.purpose == BatchPurpose.QUALIFICATION,
         Batch.round_id.is_not(None),
     )
     .join(Slot, Slot.id == Showing.slot_id)
     .join(Batch, Batch.id == Slot.batch_id)
     .where(Showing.id == bindparam("showing", type_=Uuid), Showing.labeler_id == _LABELER)
-    .with_for_update(of=Slot)
 )
+# As almost always: the slot is theirs, and nothing that they say changes another one of its subject.
+_THEIRS = _OF_SHOWING.where(
+    Slot.labeler_id == _LABELER, or_(_is(SlotState.LEASED), _is(SlotState.DONE))
+).with_for_update(of=Slot)
+_LOCK_SUBJECT = {
+    subject: select(Slot.id)
+    .where(
+        subject == bindparam("subject", type_=BigInteger),
+        or_(_is(SlotState.OPEN), _is(SlotState.LEASED), Slot.id == bindparam("slot", type_=BigInteger)),
+    )
+    .order_by(Slot.id)
+    .with_for_update()
+    for subject in (Slot.comparison_id, Slot.summary_id)
+}
 
 
 def lock_shown(session: Session, showing_id: UUID, labeler_id: int) -> Shown | None:
-    """The labeler's own showing and its slot, locked. None for an id that is unknown or somebody else's."""
-    row = directly(session, _LOCK_SHOWN, showing=showing_id, labeler=labeler_id).one_or_none()
-    return None if row is None else Shown(*tuple(row))
+    """The labeler's own showing and its slot, locked. None for an id that is unknown or somebody else's.
+
+    When the slot is not theirs (any more), all of its subject are locked that an answer may fill, by their ids, so that
+    two who answer late do not wait for each other, and a slot that somebody is just claiming is waited for.
+    """
+    values = {"showing": showing_id, "labeler": labeler_id}
+    row = directly(session, _THEIRS, **values).one_or_none()
+    if row is None:
+        row = directly(session, _OF_SHOWING, **values).one_or_none()
+        if row is None:
+            return None
+        found = Shown(*tuple(row))
+        column = Slot.summary_id if found.comparison_id is None else Slot.comparison_id
+        subject = found.comparison_id or found.summary_id
+        directly(session, _LOCK_SUBJECT[column], subject=subject, slot=found.slot_id)
+        row = directly(session, _OF_SHOWING, **values).one()
+    return Shown(*tuple(row))
 
 
 def _same_subject(shown: Shown) -> ColumnElement[bool]:
@@ -598,30 +676,34 @@ class Free:
     batch_id: int
 
 
-def lock_slot_to_fill(session: Session, shown: Shown, labeler_id: int) -> Free | None:
+def lock_slot_to_fill(
+    session: Session, shown: Shown, labeler_id: int, kind: LabelerKind, *, calibrates: bool
+) -> Free | None:
     """The slot that a first answer by this showing fills, locked; None when others fill them all (it is surplus).
 
     The slot that was shown, while it is free or this labeler's; otherwise one of the same subject that this labeler
     holds, or that is free for them. Having answered they are given none of these again, so a slot that they could fill
-    and did not might wait for ever.
+    and did not might wait for ever. Never one that asks for another kind of labeler; and researchers' accounts
+    (`calibrates`) fill those made for them alone.
     """
-    if shown.state is SlotState.OPEN or (shown.state is SlotState.LEASED and shown.holder == labeler_id):
+    if shown.state is SlotState.LEASED and shown.holder == labeler_id and shown.for_kind in (None, kind):
         return Free(shown.slot_id, shown.batch_id)
-    others = session.execute(
+    mine = Slot.for_labeler_id == labeler_id
+    if not calibrates:
+        mine |= Slot.for_labeler_id.is_(None)
+    found = session.execute(
         select(Slot.id, Slot.batch_id)
+        .join(Batch, Batch.id == Slot.batch_id)
         .where(
             _same_subject(shown),
-            Slot.id != shown.slot_id,
-            or_(
-                and_(_is(SlotState.LEASED), Slot.labeler_id == labeler_id),
-                and_(_is(SlotState.OPEN), or_(Slot.for_labeler_id.is_(None), Slot.for_labeler_id == labeler_id)),
-            ),
+            or_(and_(_is(SlotState.LEASED), Slot.labeler_id == labeler_id), and_(_is(SlotState.OPEN), mine)),
+            or_(Batch.for_kind.is_(None), Batch.for_kind == kind),
         )
-        .order_by(Slot.state != SlotState.LEASED, Slot.number)
+        .order_by(Slot.id != shown.slot_id, Slot.state != SlotState.LEASED, Slot.number)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=Slot)
     ).one_or_none()
-    return None if others is None else Free(*others)
+    return None if found is None else Free(*found)
 
 
 def finish_slot(session: Session, slot_id: int, labeler_id: int, showing_id: UUID) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.jobs import Job
 
 # Classes of SQLSTATE that pass by themselves: no connection, a rolled back transaction, no room for another connection,
-# an operator at work.
-_PASSING = ("08", "40", "53", "57")
+# a lock that somebody held for too long, an operator at work.
+_PASSING = ("08", "40", "53", "55", "57")
 
 
 class DatabaseUnreachable(Exception):

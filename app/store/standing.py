@@ -15,9 +15,9 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    exists,
     func,
     insert,
-    join,
     literal,
     literal_column,
     or_,
@@ -65,18 +65,33 @@ def _none(source: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     return select(_ONE).select_from(source).where(*conditions).limit(_ONE).scalar_subquery().is_(None)
 
 
-def _new_to(comparison_id: ColumnElement[int]) -> list[ColumnElement[bool]]:
-    """Conditions on a comparison: `labeler` has not answered it, passed it on, or got a slot of it."""
-    # States are written out, so that partial indexes are used whatever the plan.
-    void: ColumnElement[str] = literal_column("'void'")
-    still: ColumnElement[str] = literal_column("'open'")
-    there = Slot.comparison_id == comparison_id
+# States are written out, so that partial indexes are used whatever the plan.
+_VOID: ColumnElement[str] = literal_column("'void'")
+_OPEN: ColumnElement[str] = literal_column("'open'")
+
+
+def _theirs(comparison_id: Any) -> list[ColumnElement[bool]]:
+    """Conditions on a comparison: `labeler` holds or has filled a slot of it, has answered it, or has passed it on."""
+    slot = aliased(Slot)
     return [
-        _none(Slot, there, Slot.labeler_id == _LABELER, Slot.state != void),
-        _none(Slot, there, Slot.for_labeler_id == _LABELER, Slot.state == still),
-        _none(Preference, Preference.comparison_id == comparison_id, Preference.labeler_id == _LABELER),
-        _none(Skip, Skip.comparison_id == comparison_id, Skip.labeler_id == _LABELER),
+        ~_none(slot, slot.comparison_id == comparison_id, slot.labeler_id == _LABELER, slot.state != _VOID),
+        ~_none(Preference, Preference.comparison_id == comparison_id, Preference.labeler_id == _LABELER),
+        ~_none(Skip, Skip.comparison_id == comparison_id, Skip.labeler_id == _LABELER),
     ]
+
+
+def met(comparison_id: Any) -> list[ColumnElement[bool]]:
+    """Conditions on a comparison, one of which is enough: `labeler` has met it, or a slot of it waits for them."""
+    slot = aliased(Slot)
+    waits = ~_none(slot, slot.comparison_id == comparison_id, slot.for_labeler_id == _LABELER, slot.state == _OPEN)
+    return [*_theirs(comparison_id), waits]
+
+
+def _new_to(comparison_id: Any) -> list[ColumnElement[bool]]:
+    """Conditions on a comparison: `labeler` has not met it, and no slot of it was ever made for them."""
+    slot = aliased(Slot)
+    made = _none(slot, slot.comparison_id == comparison_id, slot.for_labeler_id == _LABELER)
+    return [*(~each for each in _theirs(comparison_id)), made]
 
 
 def same_pair(one: Any, other: Any) -> ColumnElement[bool]:
@@ -118,10 +133,7 @@ def _next(purpose: BatchPurpose) -> Select[int]:
     found = select(put_up.c.id).where(*_new_to(put_up.c.id)).order_by(put_up.c.id).limit(_ONE)
     if purpose is BatchPurpose.GOLD:
         twin = aliased(Comparison)
-        answered = join(twin, Preference, Preference.comparison_id == twin.id)
-        found = found.where(
-            _none(answered, same_pair(twin, put_up.c), twin.id != put_up.c.id, Preference.labeler_id == _LABELER)
-        )
+        found = found.where(_none(twin, same_pair(twin, put_up.c), twin.id != put_up.c.id, or_(*met(twin.id))))
     return found
 
 
@@ -132,9 +144,36 @@ def next_pair(session: Session, project_id: int, purpose: BatchPurpose, labeler_
     """The oldest pair of this purpose that is new to the labeler and not retired.
 
     The oldest, so that whoever takes several in one transaction locks them in the order of everybody else. A gold pair
-    is not lent to somebody who has answered the pair it was copied from.
+    is not lent to somebody who has met the pair it was copied from, or another copy of it.
     """
     return directly(session, _NEXT[purpose], project=project_id, labeler=labeler_id).scalar()
+
+
+def _waiting(purpose: BatchPurpose) -> Select[int]:
+    return (
+        select(Slot.id)
+        .join(Batch, Batch.id == Slot.batch_id)
+        .outerjoin(Verdict, Verdict.comparison_id == Slot.comparison_id)
+        .where(
+            Slot.state == _OPEN,
+            Slot.for_labeler_id == _LABELER,
+            Batch.project_id == _PROJECT,
+            Batch.purpose == purpose,
+            Batch.paused_at.is_(None),
+            Verdict.retired_at.is_(None),
+            *(~each for each in _theirs(Slot.comparison_id)),
+        )
+        .order_by(Slot.id)
+        .limit(_ONE)
+    )
+
+
+_WAITING = {purpose: _waiting(purpose) for purpose in BatchPurpose}
+
+
+def waiting(session: Session, project_id: int, purpose: BatchPurpose, labeler_id: int) -> int | None:
+    """The oldest open slot that was made for the labeler in a batch of this purpose, and came back."""
+    return directly(session, _WAITING[purpose], project=project_id, labeler=labeler_id).scalar()
 
 
 def _to_calibrate(*, again: bool) -> Select[int]:
@@ -150,8 +189,9 @@ def _to_calibrate(*, again: bool) -> Select[int]:
         Batch.project_id == _PROJECT, Batch.purpose == BatchPurpose.ORDINARY, Batch.paused_at.is_(None)
     )
     kinds: ColumnElement[str] = literal_column("('calibration', 'shared')")
+    void = _none(Slot, Slot.comparison_id == Comparison.id, Slot.state != _VOID, Slot.for_labeler_id.is_(None))
     put_up = select(Comparison.id).where(
-        Comparison.kind.op("in")(kinds), Comparison.batch_id == any_(func.array(running.scalar_subquery()))
+        Comparison.kind.op("in")(kinds), Comparison.batch_id == any_(func.array(running.scalar_subquery())), ~void
     )
     if again:
         put_up = put_up.add_columns(judged.c.times).join(judged, judged.c.comparison_id == Comparison.id)
@@ -169,7 +209,8 @@ _TO_CALIBRATE = [_to_calibrate(again=again) for again in (False, True)]
 def next_to_calibrate(session: Session, project_id: int, labeler_id: int) -> int | None:
     """The pair that the fewest researchers' accounts have answered, of those put up for them or for several labelers.
 
-    Researchers are few: they take turns, so that none of them waits for another's pair.
+    One whose opinions are all void is asked of nobody. Researchers are few: they take turns, so that none of them waits
+    for another's pair.
     """
     session.execute(text("select pg_advisory_xact_lock(4172009, :project)"), {"project": project_id % 2**31})
     for query in _TO_CALIBRATE:
@@ -179,23 +220,29 @@ def next_to_calibrate(session: Session, project_id: int, labeler_id: int) -> int
     return None
 
 
-def address(session: Session, comparison_id: int, labeler_id: int) -> int:
-    """Make a slot of the comparison for this labeler alone. Gives its id.
+def lock(session: Session, comparison_id: int) -> None:
+    """Lock a comparison against whoever else makes a slot of it, or retires it, until the transaction ends."""
+    session.execute(select(Comparison.id).where(Comparison.id == comparison_id).with_for_update(key_share=True))
+
+
+def address(session: Session, comparison_id: int, labeler_id: int) -> int | None:
+    """Make a slot of the comparison for this labeler alone. Gives its id; None when it was retired meanwhile.
 
     The comparison is locked while its highest number is read, so that two who are lent it at once get two numbers.
     """
-    session.execute(select(Comparison.id).where(Comparison.id == comparison_id).with_for_update(key_share=True))
+    lock(session, comparison_id)
     highest = select(func.coalesce(func.max(Slot.number), 0)).where(Slot.comparison_id == comparison_id)
-    return session.scalars(
+    retired = exists().where(Verdict.comparison_id == Comparison.id, Verdict.retired_at.is_not(None))
+    return session.scalar(
         insert(Slot)
         .from_select(
             ["batch_id", "comparison_id", "number", "for_labeler_id"],
             select(Comparison.batch_id, Comparison.id, highest.scalar_subquery() + 1, literal(labeler_id)).where(
-                Comparison.id == comparison_id
+                Comparison.id == comparison_id, ~retired
             ),
         )
         .returning(Slot.id)
-    ).one()
+    )
 
 
 _COUNTED = upsert(QueuePlace).from_select(
@@ -225,5 +272,23 @@ def void_unfinished(session: Session, comparison_id: int) -> None:
         update(Slot)
         .where(Slot.comparison_id == comparison_id, Slot.state.in_(UNFINISHED))
         .values(state=SlotState.VOID, labeler_id=None, showing_id=None, lease_expires_at=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def open_again(session: Session, comparison_id: int) -> None:
+    """Ask those again for whom a slot was made void before they had answered the comparison or passed it on."""
+    said = exists().where(Preference.comparison_id == comparison_id, Preference.labeler_id == Slot.for_labeler_id)
+    passed_on = exists().where(Skip.comparison_id == comparison_id, Skip.labeler_id == Slot.for_labeler_id)
+    session.execute(
+        update(Slot)
+        .where(
+            Slot.comparison_id == comparison_id,
+            Slot.state == SlotState.VOID,
+            Slot.for_labeler_id.is_not(None),
+            ~said,
+            ~passed_on,
+        )
+        .values(state=SlotState.OPEN, labeler_id=None, showing_id=None)
         .execution_options(synchronize_session=False)
     )

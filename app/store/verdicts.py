@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -80,7 +80,10 @@ def lines(
     before: int | None,
     limit: int,
 ) -> list[Line]:
-    """Comparisons, newest first, with ids below `before`."""
+    """Comparisons, newest first, with ids below `before`.
+
+    Of the sentinel kind only those with a verdict: whoever knows the kind knows the policies.
+    """
     query = (
         select(Comparison, Batch.name, Document.title, func.left(Document.post, 1000), Verdict)
         .join(Batch, Batch.id == Comparison.batch_id)
@@ -94,6 +97,8 @@ def lines(
         query = query.where(Comparison.batch_id == batch_id)
     if kind is not None:
         query = query.where(Comparison.kind == kind)
+    if kind is ComparisonKind.SENTINEL:
+        query = query.where(Verdict.comparison_id.is_not(None))
     if only is Only.DISAGREED:
         query = query.where(_said(Preference.value < MIDDLE).exists(), _said(Preference.value > MIDDLE).exists())
     elif only is Only.WITHOUT:
@@ -254,8 +259,11 @@ def change(session: Session, comparison_id: int, value: int, reason: str, author
 
 def set_released(session: Session, comparison_id: int, released: bool) -> None:
     """Let labelers who answered see the verdict, or no longer."""
-    at = case((Verdict.released_at.is_(None), func.now()), else_=Verdict.released_at) if released else None
-    session.execute(update(Verdict).where(Verdict.comparison_id == comparison_id).values(released_at=at))
+    at = func.coalesce(Verdict.released_at, func.now()) if released else None
+    first = func.coalesce(Verdict.first_released_at, func.now()) if released else Verdict.first_released_at
+    session.execute(
+        update(Verdict).where(Verdict.comparison_id == comparison_id).values(released_at=at, first_released_at=first)
+    )
 
 
 def set_retired(session: Session, comparison_id: int, retired: bool) -> None:

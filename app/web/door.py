@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import unquote
 
 from fastapi import Depends, Path, Request
 
@@ -21,6 +22,8 @@ from app.settings import Settings
 from app.store.session import Send, Session, Sessions, unit_of_work
 
 COOKIE = "hone_session"
+# Whose page it is that asks, percent-encoded: what it holds is not sent in by whoever signed in after them.
+OWNER = "x-hone-viewer"
 STAFF = (Role.ADMIN, Role.RESEARCHER)
 ADMIN = (Role.ADMIN,)
 # A row's id in an address: what the database could not compare is refused before it is asked.
@@ -53,12 +56,16 @@ class Door:
     def enter(self, *roles: Role) -> Iterator[Desk]:
         """A unit of work for a signed-in account of one of `roles` (all when none is named); commits at the end.
 
-        Raises NotSignedIn or NotAllowed. Do not build the response's body lazily from the session: it is closed then.
+        Raises NotSignedIn, also where the page that asks is somebody else's than whoever is signed in by now, or
+        NotAllowed. Do not build the response's body lazily from the session: it is closed then.
         """
         with unit_of_work(self.sessions, self.send) as session:
             viewer = self._viewer(session)
             if viewer is None:
                 raise NotSignedIn("You are not signed in, or the session has ended.", "Sign in again.")
+            owner = unquote(self.request.headers.get(OWNER, viewer.name))
+            if owner != viewer.name:
+                raise NotSignedIn(f"{viewer.name} is signed in here now.", f"Sign in again as {owner}.")
             if roles and viewer.role not in roles:
                 raise NotAllowed(
                     "This page is not for your account.", f"You are signed in as {viewer.name} ({viewer.role})."

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from app.domain.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn, Refusal, TooManyTries
+from app.store.session import DatabaseUnreachable
 from app.web.contexts import ErrorPage
 from app.web.rendering import page
 from app.web.security import protect
@@ -34,7 +35,10 @@ _TITLE = {
     413: "Too large",
     422: "Not understood",
     429: "Slow down",
+    503: "Not now",
 }
+# Seconds after which the database may well be there again.
+_RETRY_AFTER = "5"
 
 log = structlog.get_logger()
 
@@ -78,6 +82,18 @@ def _http(request: Request, error: Exception) -> Response:
     return answer(request, error.status_code, what, "Go back, or start from the first page.")
 
 
+def _away(request: Request, error: Exception) -> Response:
+    log.warning("database_unreachable", path=request.url.path, method=request.method, trouble=str(error))
+    response = answer(
+        request,
+        503,
+        "The database cannot be reached just now, or is too busy.",
+        "Try again in a few seconds. Sending the same again does no harm.",
+    )
+    response.headers["Retry-After"] = _RETRY_AFTER
+    return response
+
+
 def _broken(request: Request, error: Exception) -> Response:
     # Starlette raises it again and uvicorn logs the traceback; here it would come with every local, secrets included.
     log.error("request_failed", path=request.url.path, method=request.method, trouble=type(error).__name__)
@@ -97,4 +113,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DatabaseUnreachable, _away)
     app.add_exception_handler(Exception, _broken)

@@ -18,6 +18,7 @@ from app.domain.preferences import WORDS as SCALE
 from app.domain.words import BatchKind, FlagReason, Role, SkipReason
 from app.services import judging
 from app.services.judging import Answered, Progress, Scores
+from app.services.onboarding import Feedback
 from app.store.queueing import Lease
 from app.web.contexts import ComparePage
 from app.web.door import Desk, DoorDep
@@ -245,9 +246,10 @@ class HeartbeatAnswer(BaseModel):
 
 
 class Again(BaseModel):
-    """Something that the labeler answered; null before they have answered anything."""
+    """Something that the labeler answered, null before the first answer, and what a practice pair teaches."""
 
     item: Item | None
+    feedback: Lesson | None
 
 
 def _count(progress: Progress) -> Count:
@@ -274,10 +276,18 @@ def _item(lease: Lease, answer: Chosen | Rated | None = None) -> Item:
     )
 
 
-def _again(answered: Answered) -> Item:
+def _again(answered: Answered | None) -> Again:
+    if answered is None:
+        return Again(item=None, feedback=None)
     if isinstance(answered.said, Scores):
-        return _item(answered.lease, Rated(**asdict(answered.said), comment=answered.words))
-    return _item(answered.lease, Chosen(value=answered.said, explanation=answered.words))
+        said: Chosen | Rated = Rated(**asdict(answered.said), comment=answered.words)
+    else:
+        said = Chosen(value=answered.said, explanation=answered.words)
+    return Again(item=_item(answered.lease, said), feedback=_lesson(answered.feedback))
+
+
+def _lesson(feedback: Feedback | None) -> Lesson | None:
+    return None if feedback is None else Lesson(**asdict(feedback))
 
 
 def _told(answer: BaseModel) -> Response:
@@ -357,7 +367,7 @@ def preferences(door: DoorDep, sent: PreferenceRequest) -> Response:
             PreferenceAnswer(
                 status="surplus" if saved.surplus else "saved",
                 version=saved.version,
-                feedback=None if saved.feedback is None else Lesson(**asdict(saved.feedback)),
+                feedback=_lesson(saved.feedback),
                 progress=_progress(desk),
             )
         )
@@ -417,12 +427,11 @@ def heartbeats(door: DoorDep, sent: Heartbeat) -> Response:
 def last_answer(door: DoorDep) -> Response:
     """What the labeler answered last, to change it, also after the page was loaded again."""
     with door.enter(Role.LABELER) as desk:
-        answered = judging.last_answer(desk.session, desk.viewer)
-        return _told(Again(item=None if answered is None else _again(answered)))
+        return _told(_again(judging.last_answer(desk.session, desk.viewer)))
 
 
 @router.get("/api/answers/{showing}")
 def one_answer(door: DoorDep, showing: UUID) -> Response:
     """What the labeler said of this."""
     with door.enter(Role.LABELER) as desk:
-        return _told(Again(item=_again(judging.answered(desk.session, desk.viewer, showing))))
+        return _told(_again(judging.answered(desk.session, desk.viewer, showing)))

@@ -6,7 +6,7 @@ Knows routes and words. Knows nothing of anybody else: what a labeler may see is
 from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Query, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
 
@@ -27,13 +27,13 @@ Text = Annotated[str, Form(max_length=100_000)]
 
 
 @router.get("/me")
-def me_page(door: DoorDep) -> Response:
-    """One's own work."""
+def me_page(door: DoorDep, number: Annotated[int, Query(alias="page", ge=1, le=10**6)] = 1) -> Response:
+    """One's own work, with one page of the pairs on which the researchers see it differently."""
     with door.enter(Role.LABELER) as desk:
-        found = quality.own(desk.session, desk.viewer)
+        found = quality.own(desk.session, desk.viewer, number)
     if for_programs(door.request):
         return JSONResponse(jsonable_encoder(found))
-    return page(door.request, "me/me.html", _page(found))
+    return page(door.request, "me/me.html", _page(found, number))
 
 
 @router.post("/me/questions")
@@ -58,8 +58,10 @@ def _id(sent: str) -> UUID:
         raise Invalid("This does not say which pair is meant.", "Reload the page and ask again.") from None
 
 
-def _page(found: Own) -> MePage:
+def _page(found: Own, number: int) -> MePage:
     pace, agreement = found.pace, share(found.agreement)
+    before = (number - 1) * quality.DISAGREEMENTS_SHOWN
+    shown = before + len(found.disagreements)
     return MePage(
         tiles=[
             ("Judged today", f"{found.progress.mine_today:,}", f"{found.progress.mine_total:,} in all"),
@@ -76,8 +78,11 @@ def _page(found: Own) -> MePage:
         ],
         plots=pace_plots(found.days),
         released=found.released,
-        more=found.apart - len(found.disagreements),
+        differ=found.apart,
         apart=[_apart(each) for each in found.disagreements],
+        shown=f"{before + 1:,} to {shown:,} of {found.apart:,}" if found.disagreements else "There are none here.",
+        newer=f"/me?page={number - 1}" if number > 1 else None,
+        older=f"/me?page={number + 1}" if shown < found.apart else None,
         asked=[
             AskedLine(
                 title=each.title,

@@ -138,6 +138,7 @@ def _tried(viewer: Viewer, each: Tried) -> TriedLine:
         same=agrees(each.value, each.verdict),
         seconds=each.seconds,
         retired=each.retired,
+        void=each.void,
     )
 
 

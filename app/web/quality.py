@@ -4,6 +4,7 @@ Knows routes, words and how a figure is written. Knows nothing of how it is comp
 """
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -16,6 +17,7 @@ from app.domain.preferences import WORDS as SCALE
 from app.domain.words import LabelerKind
 from app.quality import drift
 from app.quality.agreement import Agreement
+from app.quality.drift import Alarm
 from app.quality.labelers import LEAST_ANSWERS, WANTED, Day, Step
 from app.quality.skill import LEAST_SHARED
 from app.services import quality
@@ -39,6 +41,8 @@ router = APIRouter()
 
 NONE = "–"
 DAYS_SHOWN = 30
+# An alarm stands on top for so long; after that the plot still has it.
+NEWS = timedelta(days=30)
 # What the study found (P 3.3 and App. C.2), as context and not as a target: its texts and its people were others.
 STUDY = {"labelers": (0.72, "72 %"), "researcher": (0.77, "77 % ± 2"), "researchers": (0.73, "73 % ± 4")}
 STUDY_MODE = (0.77, "77 %")
@@ -57,7 +61,7 @@ def quality_page(door: DoorDep, simulated: Simulated = False) -> Response:
         found = quality.overall(desk.session, _kinds(simulated))
     if for_programs(door.request):
         return JSONResponse(jsonable_encoder(found))
-    return page(door.request, "quality/quality.html", _overall(found, simulated))
+    return page(door.request, "quality/quality.html", _overall(found, simulated, datetime.now(UTC)))
 
 
 @router.get("/quality/labelers/{labeler_id}")
@@ -67,7 +71,7 @@ def labeler_page(door: DoorDep, labeler_id: Id, simulated: Simulated = False) ->
         found = quality.of_labeler(desk.session, labeler_id, _kinds(simulated))
     if for_programs(door.request):
         return JSONResponse(jsonable_encoder(found))
-    return page(door.request, "quality/labeler.html", _detail(found, simulated))
+    return page(door.request, "quality/labeler.html", _detail(found, simulated, datetime.now(UTC)))
 
 
 # Figures
@@ -104,7 +108,7 @@ def _seconds(value: float | None) -> str:
     return NONE if value is None else f"{value:.0f} s"
 
 
-def _row(line: LabelerLine) -> LabelerRow:
+def _row(line: LabelerLine, now: datetime) -> LabelerRow:
     pace, scale = line.pace, line.scale
     return LabelerRow(
         id=line.id,
@@ -118,7 +122,7 @@ def _row(line: LabelerLine) -> LabelerRow:
         threshold=_threshold(line),
         skill=share(line.skill.skill),
         drift=_drift(line.watched),
-        alarm=line.watched is not None and bool(line.watched.drift.alarms),
+        alarm=bool(_news(line.watched, now)),
         seconds=Cell(_seconds(pace.seconds), f"n {pace.answers:,}"),
         per_hour=NONE if pace.per_hour is None else f"{pace.per_hour:.0f}",
         per_day=Cell(NONE, "") if pace.per_day is None else Cell(f"{pace.per_day:.0f}", _many(pace.days, "day")),
@@ -149,35 +153,46 @@ def _drift(watched: Watched | None) -> Cell:
     return Cell("rose" if last.risen else "fell", f"{watched.at[last.at]:%Y-%m-%d}, n {watched.since.n:,}")
 
 
-def _alarms(watched: Watched | None) -> list[str]:
-    """Each alarm in a sentence, the newest first."""
+def _news(watched: Watched | None, now: datetime) -> list[Alarm]:
+    """Alarms that are no older than NEWS, the newest first."""
+    if watched is None:
+        return []
+    return [alarm for alarm in reversed(watched.drift.alarms) if watched.at[alarm.at] >= now - NEWS]
+
+
+def drift_alarms(watched: Watched | None, now: datetime) -> list[str]:
+    """Each alarm of late in a sentence, the newest first."""
     if watched is None or watched.reference.value is None:
         return []
     return [
         f"The share of sentinel pairs on which the baseline is preferred {'rose' if alarm.risen else 'fell'}: noticed "
         f"on {watched.at[alarm.at]:%Y-%m-%d} at sentinel answer {alarm.at + 1:,} of {len(watched.at):,}, against a "
         f"reference of {percent(watched.reference.value)}."
-        for alarm in reversed(watched.drift.alarms)
+        for alarm in _news(watched, now)
     ]
 
 
 # All of them
 
 
-def _overall(found: Overall, simulated: bool) -> QualityPage:
+def _overall(found: Overall, simulated: bool, now: datetime) -> QualityPage:
     lines = _agreement(found)
     return QualityPage(
         answers=found.answers,
         simulated=simulated,
         alarms=[
-            *(AlarmLine(None, "All labelers", words) for words in _alarms(found.watched)),
-            *(AlarmLine(line.id, line.name, words) for line in found.labelers for words in _alarms(line.watched)[:1]),
+            *(AlarmLine(None, "All labelers", words) for words in drift_alarms(found.watched, now)),
+            *(
+                AlarmLine(line.id, line.name, words)
+                for line in found.labelers
+                for words in drift_alarms(line.watched, now)[:1]
+            ),
         ],
         agreement=lines,
         forest=_forest(found),
         kinds=[_part(part) for part in found.kinds],
         policies=[_part(part) for part in found.policies],
-        labelers=[_row(line) for line in found.labelers],
+        labelers=[_row(line, now) for line in found.labelers],
         drift=_drift_plot(found.watched),
         drift_words=_drift_words(found.watched, found.sentinels),
     )
@@ -224,7 +239,7 @@ def _agreement(found: Overall) -> list[AgreementLine]:
         ),
         _line(
             "Researchers with each other",
-            "their judging accounts and their verdicts",
+            "every two of their judging accounts on the same pair",
             STUDY["researchers"][1],
             found.among_researchers,
             "Two researchers must judge the same pair.",
@@ -327,16 +342,16 @@ def _drift_plot(watched: Watched | None) -> Plot | None:
 # One of them
 
 
-def _detail(found: LabelerDetail, simulated: bool) -> LabelerQualityPage:
+def _detail(found: LabelerDetail, simulated: bool, now: datetime) -> LabelerQualityPage:
     line = found.line
     drawn = [_scale_plot(line), _steps_plot(found.steps), *pace_plots(found.days), _drift_plot(line.watched)]
     return LabelerQualityPage(
-        row=_row(line),
+        row=_row(line, now),
         counted_simulated=simulated,
         threshold_words=_threshold_words(line.threshold),
         skill_words=_skill_words(line),
         drift_words=_own_drift_words(line.watched),
-        alarms=_alarms(line.watched),
+        alarms=drift_alarms(line.watched, now),
         plots=[plot for plot in drawn if plot is not None],
     )
 

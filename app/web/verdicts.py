@@ -86,9 +86,10 @@ def _line(each: Line) -> ComparedLine:
         title=each.title or opening[:80] or "Untitled",
         opening=opening,
         batch=each.batch,
-        kind=KINDS[each.kind],
+        # Before there is a verdict, nothing of what tells about the policies, or of what labelers said.
+        kind="" if each.verdict is None else KINDS[each.kind],
         answers=each.answers,
-        disagreed=each.disagreed,
+        disagreed=None if each.verdict is None else each.disagreed,
         verdict="" if each.verdict is None else "retired" if each.verdict.retired_at is not None else "given",
         released=each.verdict is not None and each.verdict.released_at is not None,
         agreeing=each.agreeing,

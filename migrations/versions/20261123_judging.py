@@ -275,6 +275,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # What tells gold and practice apart goes with the column, and answers are never removed.
+    op.execute(
+        "do $$ begin if exists (select from preference join slot on slot.id = slot_id "
+        "join batch on batch.id = batch_id where purpose <> 'ordinary') then raise exception "
+        "'There are answers on gold or practice pairs: the version before would train on them.'; end if; end $$"
+    )
     for table in APPEND_ONLY:
         op.execute(f"drop trigger {table}_never_truncated on {table}")
         op.execute(f"drop trigger {table}_append_only on {table}")

@@ -85,6 +85,8 @@ class Comparison(Table):
         Index("ix_comparison_batch_id", "batch_id", "id"),
         # Few of many, looked for whenever a researcher judges.
         Index("ix_comparison_calibrated", "id", postgresql_where=sql("kind in ('calibration', 'shared')")),
+        # Likewise: whether a pair has a copy is asked of every slot that is about to be given out.
+        Index("ix_comparison_copied", "document_id", postgresql_where=sql("kind in ('gold', 'qualification')")),
         Index(
             "uq_comparison_pair",
             "batch_id",
@@ -147,6 +149,12 @@ class Slot(Table):
             "id",
             postgresql_where=sql("state = 'open' and for_labeler_id is not null"),
         ),
+        Index(
+            "ix_slot_made_for",
+            "comparison_id",
+            "for_labeler_id",
+            postgresql_where=sql("for_labeler_id is not null"),
+        ),
         Index("ix_slot_leases", "lease_expires_at", postgresql_where=sql("state = 'leased'")),
         Index("ix_slot_held", "labeler_id", postgresql_where=sql("state = 'leased'")),
         Index("ix_slot_counted", "batch_id", "state", "for_labeler_id"),
@@ -156,7 +164,7 @@ class Slot(Table):
 class QueuePlace(Table):
     """Where a labeler's search of a batch goes on, so that a claim does not pass by all that they have answered.
 
-    `searched_at`: when the batch was last searched from its start without finding anything for them.
+    `searched_at`: when the batch was last searched from its start, to the end, without finding anything for them.
     """
 
     __tablename__ = "queue_place"
@@ -165,6 +173,11 @@ class QueuePlace(Table):
     batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), primary_key=True)
     slot_id: Mapped[int] = mapped_column(
         BigInteger, comment="the last slot they were given here; not a key: it is only a hint"
+    )
+    again_id: Mapped[int] = mapped_column(
+        BigInteger,
+        server_default=sql("0"),
+        comment="how far they have searched the batch from its start again; a hint, too",
     )
     searched_at: Mapped[Moment | None]
     turns: Mapped[float] = mapped_column(
@@ -215,6 +228,7 @@ class Preference(Table):
         CheckConstraint("seconds >= 0", name="seconds_not_negative"),
         Index("uq_preference_slot_version", "slot_id", "version", unique=True, postgresql_where=sql("not surplus")),
         Index("ix_preference_labeler_id_created_at", "labeler_id", "created_at"),
+        Index("ix_preference_surplus", "comparison_id", postgresql_where=sql("surplus")),
     )
 
 
@@ -305,6 +319,7 @@ class Rating(Table):
         CheckConstraint("version >= 1", name="version_from_one"),
         Index("uq_rating_slot_version", "slot_id", "version", unique=True, postgresql_where=sql("not surplus")),
         Index("ix_rating_labeler_id_created_at", "labeler_id", "created_at"),
+        Index("ix_rating_surplus", "summary_id", postgresql_where=sql("surplus")),
     )
 
 
@@ -348,11 +363,15 @@ class Verdict(Table):
     author_id: Mapped[int] = mapped_column(ForeignKey("labeler.id"))
     created_at: Mapped[Created]
     released_at: Mapped[Moment | None]
+    first_released_at: Mapped[Moment | None] = mapped_column(
+        comment="stays when it is withdrawn: who changes an answer after it may have seen the verdict"
+    )
     retired_at: Mapped[Moment | None] = mapped_column(comment="gold or qualification: put before nobody any more")
 
     __table_args__ = (
         CheckConstraint("value between 1 and 9", name="value_on_the_scale"),
         CheckConstraint("length(btrim(reason)) > 0", name="reason_not_empty"),
+        CheckConstraint("released_at is null or first_released_at is not null", name="first_release_is_kept"),
     )
 
 

@@ -24,9 +24,9 @@ def test_both_sums_start_again_after_an_alarm() -> None:
 
 @pytest.mark.parametrize("share", [0.26, 0.5, 0.74])
 @pytest.mark.parametrize("risen", [True, False])
-def test_a_change_of_thirty_points_is_seen_within_sixty_answers(share: float, risen: bool) -> None:
+def test_a_change_of_twenty_five_points_is_seen_within_sixty_answers(share: float, risen: bool) -> None:
     caught = 0
-    moved = min(share + 0.3, 0.99) if risen else max(share - 0.3, 0.01)
+    moved = min(share + 0.25, 0.99) if risen else max(share - 0.25, 0.01)
     for seed in range(200):
         rng = np.random.default_rng(seed)
         found = cusum((rng.random(60) < moved).tolist(), share)

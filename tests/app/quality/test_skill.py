@@ -108,6 +108,36 @@ def test_a_handful_of_answers_that_agree_do_not_run_away() -> None:
     assert skill.fit(items[:1], labelers[:1], np.zeros(1, dtype=bool), np.ones(1, dtype=bool), 1).spread < 3
 
 
+def test_mean_and_spread_are_at_the_top_of_the_likelihood() -> None:
+    """Where nearly everybody prefers the first summary, the mean is far from that of the comparisons that stand in.
+
+    The function to climb is written down once more: the answers' chances, integrated over normal log-odds, and the
+    expected logarithm of the normal density for ten comparisons of mean 0 and spread 2.5.
+    """
+    rng = np.random.default_rng(8)
+    items, swapped = np.repeat(np.arange(400), 5), rng.random(2000) < 0.5
+    labelers = np.tile(np.arange(5), 400)
+    odds = rng.normal(4.0, 1.5, 400)[items]
+    prefers_first = rng.random(2000) < np.where(rng.random(2000) < 0.9, 1 / (1 + np.exp(-odds)), 0.5)
+    found = skill.fit(items, labelers, swapped, prefers_first != swapped, 5)
+    looked = np.array([one.skill.value for one in found.labelers], dtype=np.float64)[labelers]
+    bias = np.array([one.bias.value for one in found.labelers], dtype=np.float64)[labelers]
+    pressed = (1 - looked + np.where(prefers_first != swapped, bias, -bias)) / 2
+    nodes = np.linspace(-4, 4, 17)
+    weights = np.exp(-0.5 * nodes**2) / np.exp(-0.5 * nodes**2).sum()
+
+    def height(mean: float, spread: float) -> float:
+        chance = 1 / (1 + np.exp(-(mean + spread * nodes)))[:, None]
+        logs = np.log(pressed + looked * np.where(prefers_first, chance, 1 - chance))
+        together = np.exp(np.stack([np.bincount(items, row) for row in logs]))
+        stand_ins = -np.log(spread) - (2.5**2 + mean**2) / (2 * spread**2)
+        return float(np.log(weights @ together).sum() + 10 * stand_ins)
+
+    top = height(found.mean, found.spread)
+    for mean, spread in ((0.05, 0.0), (-0.05, 0.0), (0.0, 0.05), (0.0, -0.05)):
+        assert height(found.mean + mean, found.spread + spread) < top
+
+
 def test_nothing_to_fit() -> None:
     nothing = np.zeros(0, dtype=np.int64)
     found = skill.fit(nothing, nothing, nothing.astype(bool), nothing.astype(bool), 2)

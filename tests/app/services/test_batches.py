@@ -6,7 +6,7 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.protocols import Protocol
@@ -20,6 +20,7 @@ from app.store.session import Session, Sessions, unit_of_work
 from app.store.tables import AuditEvent, Comparison, Preference, Slot
 from tests.conftest import Work
 from tests.support import factories as make
+from tests.support.waiting import until_somebody_waits
 
 OPEN, LEASED, DONE, VOID = SlotState.OPEN, SlotState.LEASED, SlotState.DONE, SlotState.VOID
 
@@ -214,17 +215,6 @@ def test_the_number_holds_while_labelers_claim_and_admins_change_their_minds(own
             assert not {OPEN, LEASED} & set(make.slot_states(session, comparison_id))
 
 
-def _until_somebody_waits(session: Session) -> None:
-    """Until a transaction waits for what another one holds."""
-    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    for _ in range(2000):
-        if session.scalar(text(waiting)):
-            return
-        session.execute(text("select pg_sleep(0.005)"))
-        session.rollback()  # the server shows the same to the end of a transaction
-    raise AssertionError("Nobody waits.")
-
-
 def test_what_is_claimed_while_it_is_taken_back_stays_and_another_goes(own_sessions: Sessions) -> None:
     pairs = _in(own_sessions, make.pairs, 1, opinions=2)
     one, two = _in(own_sessions, make.labeler), _in(own_sessions, make.labeler)
@@ -234,7 +224,7 @@ def test_what_is_claimed_while_it_is_taken_back_stays_and_another_goes(own_sessi
         make.hold(second, two)  # the second opinion, because the first is being claimed
         first.rollback()
         lowering = pool.submit(_in, own_sessions, batches.set_opinions, boss, pairs.batch_id, 1)
-        _until_somebody_waits(first)
+        until_somebody_waits(first)
         second.commit()
         assert lowering.result(timeout=30) == (0, 1)
     with own_sessions() as session:
@@ -302,7 +292,8 @@ def test_what_cannot_be_rated_is_refused(work: Work) -> None:
         boss = make.admin(session)
         make.summary(session, make.document(session).id, policy="sup1")
         policy = corpus.policies_by_name(session, the_project(session).id, ["sup1"])["sup1"]
-        for documents, opinions, field in ((0, 1, "documents"), (10_001, 1, "documents"), (1, 0, "opinions")):
+        too_many = (10_000, 6, "opinions")
+        for documents, opinions, field in ((0, 1, "documents"), (10_001, 1, "documents"), (1, 0, "opinions"), too_many):
             with pytest.raises(Invalid) as refusal:
                 batches.put_up_ratings(session, boss, policy.id, documents, opinions, with_simulated=False)
             assert refusal.value.field == field

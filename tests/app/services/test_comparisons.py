@@ -10,7 +10,7 @@ from app.domain.words import BatchPurpose, ComparisonKind, FlagReason, SkipReaso
 from app.services import comparisons, judging
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import answers
+from app.store import answers, queueing, standing
 from app.store import comparisons as store
 from app.store.comparisons import Standing
 from app.store.session import Session
@@ -188,6 +188,19 @@ def test_a_gold_pair_is_asked_of_nobody_twice(work: Work) -> None:
         with pytest.raises(Conflict, match="once"):
             comparisons.ask_again(session, make.admin(session), gold, WHY)
         assert comparisons.one(session, gold).standing
+
+
+def test_nobody_can_be_asked_again_who_passed_on_what_was_made_for_them(work: Work) -> None:
+    with work() as session:
+        [gold], boss, worker = make.standing(session, BatchPurpose.GOLD), make.admin(session), make.labeler(session)
+        slot = standing.address(session, gold, worker.id)
+        assert slot is not None
+        showing = queueing.lease(session, queueing.Terms(worker.id, make.LEASE, make.PAGE), slot, None)
+        assert showing is not None
+        judging.skip(session, worker, showing_id=showing, reason=SkipReason.OTHER, comment=None)
+        with pytest.raises(Conflict, match="passed the pair on"):
+            comparisons.take_back(session, boss, gold, slot, WHY)
+        assert make.slot_states(session, gold) == [VOID]
 
 
 def test_a_pair_tells_all_that_was_said_of_it(work: Work) -> None:

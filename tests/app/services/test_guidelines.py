@@ -1,5 +1,7 @@
 """What labelers are told: published by version, confirmed before they judge."""
 
+import sys
+
 import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import DBAPIError
@@ -44,7 +46,7 @@ def test_a_new_version_has_to_be_read_by_everybody_and_what_they_hold_can_be_ans
         [showing] = make.hold(session, worker)
         assert guidelines.publish(session, boss, "Be *kind*.", 1) == 2
         waiting = judging.leases(session, worker, 2, make.LEASE, make.PAGE)
-        assert waiting.leases == []
+        assert [lease.showing_id for lease in waiting.leases] == [showing], "nothing new"
         assert waiting.before is not None
         assert "have changed" in waiting.before.words
         assert make.say(session, worker, showing).version == 1
@@ -109,6 +111,8 @@ def test_nothing_and_far_too_much_are_refused_and_so_is_the_same_again(work: Wor
                 guidelines.publish(session, boss, text, 1)
         with pytest.raises(Invalid, match="more than"):
             guidelines.publish(session, boss, "x" * (guidelines.LONGEST + 1), 1)
+        with pytest.raises(Invalid, match="1,000 lines"):
+            guidelines.publish(session, boss, "x\n" * (guidelines.MOST_LINES + 1), 1)
         with pytest.raises(Conflict, match="Nothing was changed"):
             guidelines.publish(session, boss, samples.guidelines().replace("\n", "\r\n") + "  ", 1)
         with pytest.raises(NotFound):
@@ -137,3 +141,22 @@ def test_changes_are_told_by_line() -> None:
         Change("added", "New at the end."),
     ]
     assert guidelines.changes(old, old.replace("\n\n", "\n\n\n")) == []
+
+
+def test_many_lines_that_repeat_are_compared_at_once() -> None:
+    """Lines that come again and again are no landmarks: holding each against all that say the same takes minutes."""
+    old = "".join(f"{number % 3}\n" for number in range(guidelines.MOST_LINES))
+    new = "".join(f"{number % 2}\n" for number in range(guidelines.MOST_LINES))
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        found = guidelines.changes(old, new)
+    finally:
+        sys.setprofile(None)
+    assert {change.kind for change in found} <= {"removed", "added", "gap"}
+    assert calls < 200_000

@@ -14,7 +14,7 @@ from app.services.people import Viewer
 from app.store import batches, queueing
 from app.store import people as accounts
 from app.store.session import Session
-from app.store.tables import Comparison, Document, Preference, Showing, Skip, Slot, Summary
+from app.store.tables import Batch, Comparison, Document, Preference, Showing, Skip, Slot, Summary
 from tests.conftest import Work
 from tests.support import factories as make
 
@@ -278,13 +278,12 @@ def test_an_answer_is_stored_in_the_comparisons_own_frame(work: Work, swapped: b
 
 def test_every_showing_draws_its_sides_anew(work: Work) -> None:
     with work() as session:
-        worker = make.labeler(session)
         make.pairs(session)
         drawn = set()
         for _ in range(20):
-            [showing] = make.hold(session, worker)
+            [showing] = make.hold(session, make.labeler(session))
             drawn.add(session.get_one(Showing, showing).swapped)
-            make.run_out(session)
+            make.come_back(session)
         assert drawn == {True, False}
 
 
@@ -413,7 +412,7 @@ def test_the_first_showing_answers_the_slot_that_the_same_labeler_holds_anew(wor
     with work() as session:
         worker, pairs = make.labeler(session), make.pairs(session)
         [old] = make.hold(session, worker)
-        make.run_out(session)
+        make.come_back(session)
         [new] = make.hold(session, worker)
         assert new != old
         assert make.say(session, worker, old) == judging.Saved(1, False)
@@ -473,6 +472,33 @@ def test_an_answer_to_a_void_slot_is_kept_as_surplus(work: Work) -> None:
         assert make.hold(session, worker) == []
         assert make.say(session, worker, showing) == judging.Saved(1, True)
         assert make.slot_states(session, pairs.comparisons[0]) == [VOID]
+
+
+def _for(session: Session, pairs: make.Pairs, kind: LabelerKind) -> None:
+    """A round adopts the batch, for this kind of labeler."""
+    session.execute(update(Batch).where(Batch.id == pairs.batch_id).values(for_kind=kind))
+
+
+def test_an_answer_fills_no_slot_that_asks_for_another_kind_of_labeler(work: Work) -> None:
+    with work() as session:
+        robot, late = (make.labeler(session, kind=LabelerKind.SIMULATED) for _ in range(2))
+        person = make.labeler(session)
+        pairs = make.pairs(session, opinions=2)
+        [comparison] = pairs.comparisons
+        [old] = make.hold(session, late)
+        make.come_back(session)
+        [held] = make.hold(session, robot)
+        _for(session, pairs, LabelerKind.HUMAN)
+        assert make.say(session, robot, held) == judging.Saved(1, True)
+        assert make.say(session, late, old) == judging.Saved(1, True)
+        assert make.slot_states(session, comparison) == [OPEN, OPEN]
+        judging.count_waiting(session)
+        [shown] = make.hold(session, person)
+        _skip(session, person, shown)
+        assert make.slot_states(session, comparison) == [OPEN, OPEN]
+        _for(session, pairs, LabelerKind.SIMULATED)
+        judging.count_waiting(session)
+        assert make.slot_states(session, comparison) == [DONE, DONE]
 
 
 def _skip(session: Session, viewer: Viewer, showing: UUID) -> None:
@@ -584,8 +610,26 @@ def test_a_labeler_whose_answer_is_surplus_is_not_asked_again(work: Work) -> Non
         people.deactivate(session, make.admin(session), found.quick.id)
         assert make.slot_states(session, found.comparison) == [OPEN]
         assert make.hold(session, found.late, 3) == []
-        assert make.say(session, found.late, found.old, 3) == judging.Saved(2, False)
-        assert make.slot_states(session, found.comparison) == [DONE]
+        assert make.slot_states(session, found.comparison) == [DONE], "their answer is counted instead"
+        assert make.say(session, found.late, found.old, 3) == judging.Saved(3, False)
+
+
+def test_an_answer_that_waits_is_counted_whoever_looks(work: Work) -> None:
+    with work() as session:
+        found, rated = _crossed(session), make.to_rate(session)
+        [old] = make.hold(session, found.late)
+        make.run_out(session, old)
+        third = make.labeler(session)
+        [held] = make.hold(session, third)
+        make.rate(session, found.late, old)
+        for leaves in (found.quick, third):
+            people.deactivate(session, make.admin(session), leaves.id)
+        assert (make.slot_states(session, found.comparison), make.slot_of(session, held).state) == ([OPEN], OPEN)
+        judging.count_waiting(session)
+        assert (make.slot_states(session, found.comparison), make.slot_of(session, held).state) == ([DONE], DONE)
+        assert len(rated.comparisons) == 1
+        judging.count_waiting(session)
+        assert len(make.answers(session, found.comparison)) == 2
 
 
 def test_an_answer_to_a_slot_that_is_free_again_gives_back_the_other_one_of_the_pair(work: Work) -> None:
@@ -654,6 +698,19 @@ def test_leases_run_out_by_the_databases_clock(work: Work) -> None:
         assert make.hold(session, other) == []
         make.run_out(session, showing)
         assert len(make.hold(session, other)) == 1
+
+
+def test_what_ran_out_during_a_break_is_there_in_the_same_order_unless_somebody_asked_for_pairs(work: Work) -> None:
+    with work() as session:
+        worker, other = make.labeler(session), make.labeler(session)
+        make.pairs(session, 4)
+        held = make.hold(session, worker, 3)
+        make.run_out(session)
+        assert make.hold(session, worker, 3) == held
+        make.run_out(session, held[0])
+        [taken] = make.hold(session, other)
+        assert make.slot_of(session, taken).id == make.slot_of(session, held[0]).id
+        assert make.hold(session, worker, 2) == held[1:]
 
 
 def test_a_heartbeat_keeps_what_is_still_held(work: Work) -> None:

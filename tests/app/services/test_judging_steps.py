@@ -109,7 +109,7 @@ def test_who_wrote_notes_on_a_pair_once_is_shown_the_document_at_once(work: Work
         make.pairs(session, protocol=NOTES_FIRST)
         [old] = make.hold(session, worker)
         make.note(session, worker, old)
-        make.run_out(session)
+        make.come_back(session)
         [lease] = _hold(session, worker)
         assert lease.showing_id != old
         assert (lease.post is not None, set(lease.notes)) == (True, {"A says this.", "B says that."})
@@ -315,7 +315,9 @@ def _addressed(session: Session, worker: Viewer) -> int:
     """A pair that is put before the worker, in a batch where everybody else was asked already."""
     pairs = make.pairs(session)
     session.execute(update(Slot).values(state=VOID))
-    return standing.address(session, pairs.comparisons[0], worker.id)
+    slot_id = standing.address(session, pairs.comparisons[0], worker.id)
+    assert slot_id is not None
+    return slot_id
 
 
 def test_a_slot_made_for_a_labeler_is_asked_of_nobody_once_they_pass_it_on(work: Work) -> None:
@@ -444,7 +446,7 @@ def test_an_answer_is_opened_again_in_the_order_of_the_showing(work: Work) -> No
     with work() as session:
         worker, _ = make.labeler(session), make.pairs(session)
         [old] = make.hold(session, worker)
-        make.run_out(session)
+        make.come_back(session)
         [new] = make.hold(session, worker)
         session.execute(update(Showing).values(swapped=Showing.id == old))
         session.expire_all()
@@ -500,7 +502,7 @@ def test_who_may_see_policies_does_none_of_it(work: Work, role: Role) -> None:
 # Before the first pair, and how far one is
 
 
-def test_who_has_to_read_first_is_given_nothing_and_may_answer_what_they_hold(work: Work) -> None:
+def test_who_has_to_read_first_is_given_nothing_new_and_may_answer_what_they_hold(work: Work) -> None:
     with work() as session:
         newcomer = make.labeler(session, reads=False)
         make.pairs(session)
@@ -509,8 +511,9 @@ def test_who_has_to_read_first_is_given_nothing_and_may_answer_what_they_hold(wo
         make.has_read(session, newcomer.id)
         [showing] = make.hold(session, newcomer)
         guidelines.add(session, the_project(session).id, 1_000, "Read this, too.", None)
+        make.pairs(session)
         handed = judging.leases(session, newcomer, 3, make.LEASE, make.PAGE)
-        assert (handed.leases, handed.before is not None) == ([], True)
+        assert ([lease.showing_id for lease in handed.leases], handed.before is not None) == ([showing], True)
         assert judging.extend(session, newcomer, [showing], timedelta(hours=1)) is not None
         assert make.say(session, newcomer, showing) == Saved(1, False)
 

@@ -7,13 +7,18 @@ from threading import Barrier
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import select
 
-from app.domain.words import SlotState
+from app.domain.words import SkipReason, SlotState
+from app.services import judging
+from app.services.judging import Saved
 from app.services.people import Viewer
+from app.store import queueing
 from app.store.session import Session, Sessions, unit_of_work
 from app.store.tables import Preference
 from tests.support import factories as make
+from tests.support.waiting import until_somebody_waits
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -140,3 +145,67 @@ def test_nothing_is_double_when_leases_run_out_all_the_time(own_sessions: Sessio
             assert make.slot_states(session, comparison) == [SlotState.DONE, SlotState.DONE]
             counted = [answer for answer in make.answers(session, comparison) if not answer.surplus]
             assert len(counted) == len({answer.labeler_id for answer in counted}) == 2
+
+
+def test_a_late_answer_waits_for_who_is_just_given_the_slot_and_fills_it_when_they_are_not(
+    own_sessions: Sessions,
+) -> None:
+    pairs = _in(own_sessions, make.pairs, 1, opinions=2)
+    late, quick, third = _in(own_sessions, _people, 3)
+    [old] = _in(own_sessions, make.hold, late)
+    _in(own_sessions, make.run_out)
+    _in(own_sessions, make.hold, quick)
+    with own_sessions() as killed, own_sessions() as other, ThreadPoolExecutor(1) as pool:
+        assert len(make.hold(killed, third)) == 1
+        saved = pool.submit(_in, own_sessions, make.say, late, old)
+        until_somebody_waits(other)
+        killed.rollback()
+        assert saved.result(timeout=30) == Saved(1, False)
+    assert _in(own_sessions, make.slot_states, pairs.comparisons[0]) == [SlotState.LEASED, SlotState.DONE]
+
+
+def test_two_who_answer_late_what_the_other_one_holds_do_not_wait_for_each_other(own_sessions: Sessions) -> None:
+    pairs = _in(own_sessions, make.pairs, 1, opinions=2)
+    one, two = _in(own_sessions, _people, 2)
+    [first], [second] = _in(own_sessions, make.hold, one), _in(own_sessions, make.hold, two)
+    with own_sessions() as session:
+        make.come_back(session)
+        make.search_again(session)
+        # The other way round: each now holds what the other one was shown.
+        [again], _ = make.hold(session, two), make.hold(session, one)
+        assert make.slot_of(session, again).id == make.slot_of(session, first).id
+        session.commit()
+    answers = [(one, first), (two, second)]
+    meet = Barrier(2)
+
+    def say(number: int) -> bool:
+        who, showing = answers[number]
+        with unit_of_work(own_sessions, lambda job: None) as session:
+            queueing.lock_queue_of(session, who.id)
+            meet.wait(timeout=30)
+            return make.say(session, who, showing).surplus
+
+    assert _at_once(2, say) == [False, False]
+    assert _in(own_sessions, make.slot_states, pairs.comparisons[0]) == [SlotState.DONE, SlotState.DONE]
+
+
+@pytest.mark.parametrize("somebody_asks", [False, True])
+def test_an_answer_whose_labeler_was_busy_when_a_slot_came_back_is_counted_afterwards(
+    own_sessions: Sessions, somebody_asks: bool
+) -> None:
+    pairs = _in(own_sessions, make.pairs, 1, opinions=2)
+    late, quick, third = _in(own_sessions, _people, 3)
+    [old] = _in(own_sessions, make.hold, late)
+    _in(own_sessions, make.run_out)
+    [held], [passed_on] = _in(own_sessions, make.hold, quick), _in(own_sessions, make.hold, third)
+    assert _in(own_sessions, make.say, late, old).surplus
+    with own_sessions() as busy:
+        queueing.lock_queue_of(busy, late.id)  # they are given other pairs, say
+        _in(own_sessions, judging.skip, third, showing_id=passed_on, reason=SkipReason.OTHER, comment=None)
+    _in(own_sessions, make.say, quick, held)
+    assert _in(own_sessions, make.slot_states, pairs.comparisons[0]) == [SlotState.DONE, SlotState.OPEN]
+    if somebody_asks:
+        assert _in(own_sessions, make.hold, quick) == []
+    else:
+        _in(own_sessions, judging.count_waiting)
+    assert _in(own_sessions, make.slot_states, pairs.comparisons[0]) == [SlotState.DONE, SlotState.DONE]

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.protocols import Gate
 from app.domain.words import BatchPurpose, LabelerKind, Role, SkipReason
-from app.services import judging, onboarding, verdicts
+from app.services import comparisons, judging, onboarding, verdicts
 from app.services.onboarding import NO_PAIRS, NOT_PASSED, First
 from app.services.people import Viewer
 from app.store import batches, people
@@ -257,6 +257,22 @@ def test_a_retired_practice_pair_is_given_to_nobody_and_counts_for_nobody(work: 
         assert [each.passed for each in decisions(session, worker)] == [True], "one of one left"
         assert answer(session, worker, held, 1).surplus
         assert len(make.hold(session, other, 9)) == 1
+
+
+def test_a_practice_answer_that_was_made_void_does_not_decide(work: Work) -> None:
+    with work() as session:
+        one, _, three = make.standing(session, PRACTICE, 3)
+        boss, worker = shut(session), make.labeler(session)
+        [wrong] = make.hold(session, worker)
+        answer(session, worker, wrong, 9)
+        comparisons.void(session, boss, one, make.slot_of(session, wrong).id, "A wrong click.")
+        assert onboarding.record(session, worker.id).left == 2
+        practise(session, worker, [2])
+        [held] = make.hold(session, worker)
+        comparisons.void(session, boss, three, make.slot_of(session, held).id, "Enough.")
+        assert onboarding.record(session, worker.id).left == 0
+        assert first(session, worker) is None
+        assert [(each.passed, each.answers) for each in decisions(session, worker)] == [(True, 1)]
 
 
 def test_with_no_practice_pairs_a_newcomer_waits(work: Work) -> None:

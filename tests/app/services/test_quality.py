@@ -45,24 +45,23 @@ def test_nothing_is_judged_yet(work: Work) -> None:
 def test_labelers_researchers_and_the_mode(work: Work) -> None:
     with work() as session:
         ada, bob, cyd, dan = (make.labeler(session, name) for name in ("Ada", "Bob", "Cyd", "Dan"))
-        judge, boss = _calibrating(session, "judge"), make.admin(session)
+        judge, rosa = _calibrating(session, "judge"), _calibrating(session, "Rosa")
         one, two, three = make.pairs(session, 3).comparisons
         for viewer, value in ((ada, 2), (bob, 1), (cyd, 3), (dan, 8), (judge, 4)):
             given.answer(session, viewer, one, value)
-        for viewer, value in ((ada, 9), (bob, 5), (judge, 7)):
+        for viewer, value in ((ada, 9), (bob, 5), (judge, 7), (rosa, 2)):
             given.answer(session, viewer, two, value)
-        make.verdict(session, two, boss, 2)
         given.answer(session, ada, three, 2)
         found = quality.overall(session, HUMAN)
         # Three of six pairs on the first; Ada and Bob's five on the second are no pair.
         assert (found.among_labelers.raw.value, found.among_labelers.pairings) == (3 / 6, 6)
-        # Ada, Bob, Cyd with the judge on the first, Ada with the judge and not with the verdict on the second.
+        # Ada, Bob, Cyd with the judge on the first, Ada with the judge and not with Rosa on the second.
         assert found.with_researchers.raw.value == pytest.approx(4 / 6)
         assert (found.among_researchers.raw.value, found.among_researchers.pairings) == (0.0, 1)
         # The first has four: each of three sees 2 to 1 on their side, Dan 3 to 0 against.
         assert found.mode.value == pytest.approx(3 / 4)
         assert (found.researcher_mode.value, found.researcher_mode.n) == (1.0, 1)
-        assert found.answers == 9
+        assert found.answers == 10
         assert [line.name for line in found.labelers] == ["Ada", "Bob", "Cyd", "Dan"]
         line = _line(found, ada)
         assert line.others.value == pytest.approx(2 / 3)
@@ -71,6 +70,32 @@ def test_labelers_researchers_and_the_mode(work: Work) -> None:
         assert (line.mode.value, line.mode.n) == (1.0, 1)
         assert _line(found, dan).mode.value == 0.0
         assert _line(found, bob).researchers.n == 1
+
+
+def test_a_verdict_beside_a_researchers_answer_may_be_the_same_persons(work: Work) -> None:
+    with work() as session:
+        ada, judge, boss = make.labeler(session), _calibrating(session, "judge"), make.admin(session)
+        both, verdict = make.pairs(session, 2).comparisons
+        given.answer(session, judge, both, 8)
+        for comparison in (both, verdict):
+            given.answer(session, ada, comparison, 2)
+            make.verdict(session, comparison, boss, 8 if comparison == both else 2)
+        found = quality.overall(session, HUMAN)
+        assert found.among_researchers.raw.n == 0
+        assert (found.with_researchers.raw.value, found.with_researchers.pairings) == (0.5, 2)
+
+
+def test_a_mode_of_those_who_saw_the_verdict_is_held_against_nobody(work: Work) -> None:
+    with work() as session:
+        people, boss = [make.labeler(session, name) for name in ("Ada", "Bob", "Cyd")], make.admin(session)
+        [pair] = make.pairs(session).comparisons
+        make.verdict(session, pair, boss, 8)
+        shown = [given.answer(session, viewer, pair, 2, at=NOON) for viewer in people]
+        assert (found := quality.overall(session, HUMAN).researcher_mode).value == 0.0 and found.n == 1
+        verdicts.release(session, boss, pair)
+        for viewer, showing in zip(people, shown, strict=True):
+            given.change(session, viewer, showing, 8, at=datetime.now(UTC) + timedelta(days=1))
+        assert quality.overall(session, HUMAN).researcher_mode.n == 0
 
 
 def test_gold_is_counted_apart_and_practice_nowhere(work: Work) -> None:
@@ -294,5 +319,6 @@ def test_more_disagreements_than_are_shown(work: Work, monkeypatch: pytest.Monke
             make.verdict(session, comparison, boss, 2)
             given.answer(session, ada, comparison, 8)
             verdicts.release(session, boss, comparison)
-        found = quality.own(session, ada)
-        assert (found.apart, len(found.disagreements)) == (3, 2)
+        pages = [quality.own(session, ada, page) for page in (1, 2, 3)]
+        assert [(found.apart, len(found.disagreements)) for found in pages] == [(3, 2), (3, 1), (3, 0)]
+        assert len({each.showing_id for found in pages for each in found.disagreements}) == 3

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import func, select
 
 from app.domain.gold import due
-from app.domain.protocols import Protocol
+from app.domain.protocols import Gate, Protocol
 from app.domain.words import BatchPurpose, ComparisonKind, LabelerKind, Role, SkipReason, SlotState
-from app.services import judging, standing, verdicts
+from app.services import comparisons, judging, onboarding, standing, verdicts
 from app.services.people import Viewer
 from app.services.projects import the_project
 from app.store import answers, batches, people, queueing
@@ -19,6 +19,7 @@ from app.store.session import Session, Sessions
 from app.store.tables import Batch, Comparison, Labeler, Preference, Showing, Slot
 from tests.conftest import Work
 from tests.support import factories as make
+from tests.support.waiting import until_somebody_waits
 
 GOLD = BatchPurpose.GOLD
 
@@ -146,21 +147,113 @@ def test_nobody_judges_the_pair_twice_that_gold_was_copied_from(work: Work) -> N
         assert store.next_pair(session, project, GOLD, other.id) == copy
 
 
-def test_a_gold_pair_that_was_passed_on_or_ran_out_is_not_asked_twice(work: Work) -> None:
+def test_no_copy_of_a_pair_is_given_beside_it_or_after_it_was_passed_on(work: Work) -> None:
     with work() as session:
-        gold = make.standing(session, GOLD, 2)
-        worker, project = make.labeler(session), the_project(session)
-        first = store.address(session, gold[0], worker.id)
+        source, boss, worker = make.pairs(session, 4), make.admin(session), make.labeler(session)
+        ask(session, source.batch_id, gold_share=0.5)
+        held = make.hold(session, worker, 2)
+        judging.skip(session, worker, showing_id=held[0], reason=SkipReason.OTHER, comment=None)
+        copies = []
+        for each in source.comparisons:
+            make.verdict(session, each, boss)
+            copies.append(verdicts.use(session, boss, each, GOLD))
+        assert store.next_pair(session, the_project(session).id, GOLD, worker.id) == copies[2]
+        pairs = [make.slot_of(session, showing).comparison_id for showing in make.hold(session, worker, 8)]
+        documents = [session.get_one(Comparison, each).document_id for each in pairs]
+        assert len(set(documents)) == len(documents) == 3
+
+
+@pytest.mark.parametrize("purpose", [GOLD, BatchPurpose.QUALIFICATION])
+def test_the_pair_is_not_asked_of_who_met_its_copy(work: Work, purpose: BatchPurpose) -> None:
+    with work() as session:
+        source, boss = make.pairs(session, 5, opinions=2), make.admin(session)
+        copies = []
+        for each in source.comparisons[:4]:
+            make.verdict(session, each, boss)
+            copies.append(verdicts.use(session, boss, each, purpose))
+        worker, other = make.labeler(session), make.labeler(session)
+        slots = [store.address(session, copy, worker.id) for copy in copies]
         terms = queueing.Terms(worker.id, make.LEASE, make.PAGE)
-        showing = queueing.lease(session, terms, first, None)
-        assert showing is not None
-        make.run_out(session, showing)
-        assert make.hold(session, worker) != [showing]
-        [again] = make.hold(session, worker)
-        assert make.slot_of(session, again).id == first, "the slot that was made for them comes back to them"
-        judging.skip(session, worker, showing_id=again, reason=SkipReason.OTHER, comment=None)
+        shown = [queueing.lease(session, terms, slot or 0, None) for slot in slots[:3]]
+        assert shown[0] and shown[1] and shown[2]
+        make.say(session, worker, shown[0])
+        judging.skip(session, worker, showing_id=shown[1], reason=SkipReason.OTHER, comment=None)
+        # Answered, passed on, held, waiting for them: what is left is the one that has no copy.
+        held = [make.slot_of(session, showing).comparison_id for showing in make.hold(session, worker, 9)]
+        assert [each for each in held if each in source.comparisons] == [source.comparisons[4]]
+        assert len(make.hold(session, other, 9)) == 5
+
+
+def test_a_gold_pair_that_ran_out_comes_back_in_place_of_the_next_one_and_once(work: Work) -> None:
+    with work() as session:
+        gold = make.standing(session, GOLD, 6)
+        ask(session, make.pairs(session, 60).batch_id, gold_share=0.25)
+        worker, project = make.labeler(session), the_project(session)
+        before = make.hold(session, worker, 12)
+        assert kinds(session, before).count(ComparisonKind.GOLD) >= 2
+        make.come_back(session)
+        again = make.hold(session, worker, 12)
+        seed, sums = f"{project.salt}/{worker.id}", list(accumulate([0.25] * 24, initial=0.0))
+        places = [place for place in range(24) if due(sums[place], 0.25, seed)]
+        at = [place for place, kind in enumerate(kinds(session, before + again)) if kind is ComparisonKind.GOLD]
+        assert at == places, "at its turn, as if there had been no break"
+        lost = [make.slot_of(session, each).id for each in before if make.slot_of(session, each).for_labeler_id]
+        held = [make.slot_of(session, each).id for each in again if make.slot_of(session, each).for_labeler_id]
+        assert held[: len(lost)] == lost, "the slot that was made for them comes back to them"
+        showing = next(each for each in again if make.slot_of(session, each).id == lost[0])
+        judging.skip(session, worker, showing_id=showing, reason=SkipReason.OTHER, comment=None)
         assert make.slot_states(session, gold[0]) == [SlotState.VOID]
-        assert store.next_pair(session, project.id, GOLD, worker.id) == gold[1]
+
+
+def test_during_a_break_nothing_changes(work: Work) -> None:
+    with work() as session:
+        make.standing(session, GOLD, 6)
+        ask(session, make.pairs(session, 60).batch_id, gold_share=0.5)
+        worker = make.labeler(session)
+        held = make.hold(session, worker, 6)
+        make.run_out(session)
+        assert make.hold(session, worker, 6) == held
+
+
+def test_who_still_has_to_qualify_is_given_nothing_that_waits_for_them_but_practice(work: Work) -> None:
+    with work() as session:
+        [gold], worker = make.standing(session, GOLD, 1), make.labeler(session)
+        [practice] = make.standing(session, BatchPurpose.QUALIFICATION, 1)
+        assert store.address(session, gold, worker.id)
+        onboarding.set_gate(session, make.admin(session), Gate(required=True))
+        assert [make.slot_of(session, each).comparison_id for each in make.hold(session, worker, 5)] == [practice]
+        make.come_back(session)
+        onboarding.set_gate(session, make.admin(session), Gate(required=False))
+        assert make.hold(session, worker, 5) == [], "and once the gate is open, no practice"
+
+
+@pytest.mark.parametrize("retired_first", [False, True])
+def test_what_is_retired_while_it_is_lent_is_given_to_nobody(own_sessions: Sessions, retired_first: bool) -> None:
+    with own_sessions() as session:
+        [gold], worker, boss = make.standing(session, GOLD), make.labeler(session), make.admin(session)
+        session.commit()
+
+    def retire(session: Session) -> None:
+        verdicts.retire(session, boss, gold)
+
+    def lend(session: Session) -> None:
+        store.address(session, gold, worker.id)
+
+    first, second = (retire, lend) if retired_first else (lend, retire)
+
+    def follow() -> None:
+        with own_sessions() as session:
+            second(session)
+            session.commit()
+
+    with own_sessions() as session, own_sessions() as other, ThreadPoolExecutor(1) as pool:
+        first(session)
+        follows = pool.submit(follow)
+        until_somebody_waits(other)
+        session.commit()
+        follows.result(timeout=30)
+    with own_sessions() as session:
+        assert make.slot_states(session, gold) == ([] if retired_first else [SlotState.VOID])
 
 
 def test_simulated_labelers_are_lent_nothing(work: Work) -> None:
@@ -223,6 +316,7 @@ def test_two_labelers_lent_the_same_gold_at_once_get_two_numbers(own_sessions: S
             pair = store.next_pair(session, the_project(session).id, GOLD, worker.id)
             assert pair == gold
             slot_id = store.address(session, pair, worker.id)
+            assert slot_id is not None
             session.commit()
             return slot_id
 
@@ -315,3 +409,46 @@ def test_a_researchers_answer_takes_no_opinion_from_labelers(work: Work) -> None
         assert make.slot_states(session, put_up.comparisons[0]) == [SlotState.DONE] * 3
         said = session.scalars(select(Preference.surplus)).all()
         assert list(said) == [False] * 3
+
+
+def test_a_researcher_is_lent_no_pair_again_whose_opinion_was_made_void(work: Work) -> None:
+    with work() as session:
+        put_up, rosa, boss = make.pairs(session, 1), researcher(session, "Rosa's"), make.admin(session)
+        [pair] = put_up.comparisons
+        session.get_one(Comparison, pair).kind = ComparisonKind.CALIBRATION
+        session.flush()
+        [showing] = make.hold(session, rosa)
+        comparisons.void(session, boss, pair, make.slot_of(session, showing).id, "Stop.")
+        assert make.hold(session, rosa) == []
+        assert make.say(session, rosa, showing).surplus
+        assert make.slot_states(session, pair) == [SlotState.OPEN, SlotState.VOID], "labelers are asked all the same"
+
+
+def test_researchers_are_lent_nothing_of_which_every_opinion_is_void(work: Work) -> None:
+    with work() as session:
+        put_up, rosa, boss = make.pairs(session, 3), researcher(session, "Rosa's"), make.admin(session)
+        for each in put_up.comparisons:
+            session.get_one(Comparison, each).kind = ComparisonKind.SHARED
+        session.flush()
+        comparisons.void_open(session, boss, put_up.comparisons[1], "Stop.")
+        held = [make.slot_of(session, each).comparison_id for each in make.hold(session, rosa, 5)]
+        assert held == [put_up.comparisons[0], put_up.comparisons[2]]
+        batches.void_unfinished(session, [put_up.batch_id])
+        assert make.hold(session, researcher(session, "Rolf's"), 5) == []
+
+
+def test_a_pair_that_is_put_back_waits_again_for_those_who_did_not_get_to_it(work: Work) -> None:
+    with work() as session:
+        [gold], boss = make.standing(session, GOLD), make.admin(session)
+        ask(session, make.pairs(session, 30).batch_id, gold_share=0.5)
+        skips, waits = make.labeler(session), make.labeler(session)
+        terms = queueing.Terms(skips.id, make.LEASE, make.PAGE)
+        showing = queueing.lease(session, terms, store.address(session, gold, skips.id) or 0, None)
+        assert showing is not None
+        judging.skip(session, skips, showing_id=showing, reason=SkipReason.OTHER, comment=None)
+        assert store.address(session, gold, waits.id)
+        verdicts.retire(session, boss, gold)
+        assert ComparisonKind.GOLD not in judge(session, waits, 6)
+        verdicts.put_back(session, boss, gold)
+        assert make.slot_states(session, gold) == [SlotState.VOID, SlotState.OPEN]
+        assert judge(session, waits, 6).count(ComparisonKind.GOLD) == 1

@@ -206,10 +206,12 @@ def test_a_verdict_is_shown_to_labelers_when_it_is_released(work: Work) -> None:
         make.verdict(session, pair, rosa)
         verdicts.release(session, rosa, pair)
         session.expire_all()
-        assert session.get_one(Verdict, pair).released_at is not None
+        first = session.get_one(Verdict, pair).released_at
+        assert first is not None
         verdicts.withdraw(session, rosa, pair)
         session.expire_all()
-        assert session.get_one(Verdict, pair).released_at is None
+        kept = session.get_one(Verdict, pair)
+        assert (kept.released_at, kept.first_released_at) == (None, first)
         assert actions(session) == ["gave verdict", "released verdict", "withdrew verdict"]
 
 

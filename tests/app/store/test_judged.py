@@ -10,7 +10,7 @@ from app.domain.words import BatchPurpose, LabelerKind, SkipReason, SlotState, S
 from app.services.judging import skip
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import answers, batches, standing
+from app.store import answers, batches, queueing, standing
 from app.store.answers import Judged
 from app.store.session import Session
 from app.store.tables import Comparison, Preference, Showing, Slot, Summary
@@ -132,9 +132,12 @@ def test_answers_on_gold_and_qualification_pairs_are_given_by_name(work: Work) -
         ordinary = make.pairs(session)
         make.judge_all(session, worker)
         pairs = {purpose: make.standing(session, purpose)[0] for purpose in STANDING}
+        terms = queueing.Terms(worker.id, make.LEASE, make.PAGE)
         for comparison_id in pairs.values():
-            standing.address(session, comparison_id, worker.id)
-        assert make.judge_all(session, worker) == 2
+            slot_id = standing.address(session, comparison_id, worker.id)
+            showing = None if slot_id is None else queueing.lease(session, terms, slot_id, None)
+            assert showing is not None
+            make.say(session, worker, showing)
         [row] = _judged(session)
         assert row.document_id == session.get_one(Comparison, ordinary.comparisons[0]).document_id
         for purpose, comparison_id in pairs.items():

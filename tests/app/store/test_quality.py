@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import update
@@ -13,7 +14,7 @@ from app.services.projects import the_project
 from app.store import answers, quality
 from app.store.quality import KINDS, Opinions, Released
 from app.store.session import Session
-from app.store.tables import Comparison, Slot, Verdict
+from app.store.tables import Comparison, Flag, Slot, Verdict
 from tests.conftest import Work
 from tests.support import factories as make
 from tests.support import given
@@ -40,7 +41,15 @@ def _released(session: Session, viewer: Viewer) -> list[Released]:
 def _release(session: Session, comparison_id: int, at: datetime | None = None) -> None:
     verdicts.release(session, make.admin(session), comparison_id)
     if at is not None:
-        session.execute(update(Verdict).where(Verdict.comparison_id == comparison_id).values(released_at=at))
+        session.execute(
+            update(Verdict).where(Verdict.comparison_id == comparison_id).values(released_at=at, first_released_at=at)
+        )
+
+
+def _flag(session: Session, viewer: Viewer, showing: UUID, reason: FlagReason, at: datetime) -> None:
+    key = uuid4()
+    judging.flag(session, viewer, showing_id=showing, key=key, reason=reason, comment=None)
+    session.execute(update(Flag).where(Flag.key == key).values(created_at=at))
 
 
 def test_an_answer_as_columns(work: Work) -> None:
@@ -125,6 +134,21 @@ def test_an_answer_changed_after_the_release_is_not_the_labelers_own(work: Work)
         assert told == {before.id: False, after.id: True, first.id: False, never.id: False}
 
 
+def test_who_has_seen_a_verdict_has_seen_it_also_when_it_is_withdrawn(work: Work) -> None:
+    with work() as session:
+        ada, boss = make.labeler(session), make.admin(session)
+        withdrawn, again = make.pairs(session, 2).comparisons
+        for comparison in (withdrawn, again):
+            make.verdict(session, comparison, boss, 8)
+            showing = given.answer(session, ada, comparison, 2, at=NOON - DAY)
+            _release(session, comparison, NOON)
+            given.change(session, ada, showing, 8, at=NOON + DAY)
+            verdicts.withdraw(session, boss, comparison)
+        verdicts.release(session, boss, again)
+        assert _opinions(session).told == [True, True]
+        assert [(found.reason, found.told) for found in _released(session, ada)] == [(f"Because of {again}.", True)]
+
+
 def test_a_labeler_sees_released_verdicts_on_their_own_answers(work: Work) -> None:
     with work() as session:
         ada, bob, boss = make.labeler(session), make.labeler(session), make.admin(session)
@@ -171,12 +195,26 @@ def test_the_newest_release_comes_first_and_what_was_asked_is_known(work: Work) 
             given.answer(session, bob, comparison, 8)
             showing = given.answer(session, ada, comparison, 8)
             _release(session, comparison, at)
-        judging.flag(session, ada, showing_id=showing, key=showing, reason=FlagReason.QUESTION, comment=None)
+        _flag(session, ada, showing, FlagReason.QUESTION, NOON + DAY)
         assert [(found.released_at, found.asked) for found in _released(session, ada)] == [
             (NOON + DAY, False),
             (NOON, True),
         ]
         assert [found.asked for found in _released(session, bob)] == [False, False]
+
+
+def test_only_a_question_since_the_release_is_one_about_the_verdict(work: Work) -> None:
+    with work() as session:
+        ada, boss = make.labeler(session), make.admin(session)
+        [comparison] = make.pairs(session).comparisons
+        make.verdict(session, comparison, boss)
+        showing = given.answer(session, ada, comparison, 8, at=NOON - DAY)
+        _flag(session, ada, showing, FlagReason.QUESTION, NOON - DAY)
+        _release(session, comparison, NOON)
+        _flag(session, ada, showing, FlagReason.CUT_OFF, NOON + DAY)
+        assert [found.asked for found in _released(session, ada)] == [False]
+        _flag(session, ada, showing, FlagReason.QUESTION, NOON + DAY)
+        assert [found.asked for found in _released(session, ada)] == [True]
 
 
 @pytest.mark.parametrize("calibrates", [True, False])

@@ -12,13 +12,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, delete, event, select, text, update
 
 from app.domain.words import SkipReason
 from app.services import judging
 from app.services.people import Viewer
+from app.store import queueing
 from app.store.session import Session, Sessions, unit_of_work
-from app.store.tables import QueuePlace, Slot
+from app.store.tables import Preference, QueuePlace, Slot
 from tests.support import factories as make
 
 GROWS = "slot|showing|preference|note|skip|comparison|document|summary"
@@ -53,6 +54,16 @@ _OTHERS = (
     "select c.id, c.first_summary_id, :other, k.showing_id, 1, 'A note.' "
     "from comparison c join skip k on k.comparison_id = c.id",
 )
+_VOID = {"state": "void", "labeler_id": None, "showing_id": None, "done_at": None}
+# Every tenth is in use as gold, too, and was put before the other labeler.
+_COPIED = (
+    "insert into batch (project_id, name, purpose) select id, 'gold', 'gold' from project",
+    "insert into comparison (batch_id, document_id, first_summary_id, second_summary_id, kind) "
+    "select b.id, document_id, second_summary_id, first_summary_id, 'gold' from comparison c, batch b "
+    "where b.name = 'gold' and c.id % 10 = 0",
+    "insert into slot (batch_id, comparison_id, number, for_labeler_id) "
+    "select batch_id, id, 1, :other from comparison where kind = 'gold'",
+)
 
 
 def _fill(session: Session, count: int, seen: int) -> Viewer:
@@ -61,7 +72,7 @@ def _fill(session: Session, count: int, seen: int) -> Viewer:
     batch = make.pairs(session, 0, opinions=2)
     for statement in _PUT_UP:
         session.execute(text(statement), {"count": count, "batch": batch.batch_id})
-    for statement in (*_ANSWERED, *_OTHERS):
+    for statement in (*_ANSWERED, *_OTHERS, *_COPIED):
         session.execute(text(statement), {"labeler": worker.id, "seen": seen, "other": make.labeler(session).id})
     return worker
 
@@ -130,6 +141,7 @@ def test_every_statement_of_a_turn_goes_by_indexes_however_long_the_queue(own_se
                 if "queue_place" in statement and "INSERT INTO showing" in statement:
                     claims += 1
                     assert "using ix_slot_claim on slot" in plan
+                    assert "using ix_comparison_copied on comparison" in plan
                     assert "Sort" not in plan
         assert claims >= 6
 
@@ -145,7 +157,8 @@ def test_what_a_labeler_has_answered_is_passed_by_once(own_sessions: Sessions) -
     """Their place in the queue stands where the last search ended: before all that they answered only once."""
     with unit_of_work(own_sessions, print) as session:
         worker = _fill(session, 300, seen=200)
-        fresh = list(session.scalars(select(Slot.id).where(Slot.number == 1, Slot.state == "open").order_by(Slot.id)))
+        first = [Slot.number == 1, Slot.state == "open", Slot.for_labeler_id.is_(None)]
+        fresh = list(session.scalars(select(Slot.id).where(*first).order_by(Slot.id)))
         assert [_claimed(session, worker) for _ in range(3)] == fresh[:3]
         assert session.scalar(select(QueuePlace.slot_id)) == fresh[2]
 
@@ -157,9 +170,39 @@ def test_who_has_answered_everything_is_looked_for_from_the_start_once_in_a_whil
         assert make.hold(session, worker) == []
     with unit_of_work(own_sessions, print) as session:
         place = session.scalars(select(QueuePlace)).one()
-        last = session.scalar(select(Slot.id).order_by(Slot.id.desc()).limit(1))
+        last = session.scalar(select(Slot.id).where(Slot.for_labeler_id.is_(None)).order_by(Slot.id.desc()).limit(1))
         assert (place.slot_id, place.searched_at is not None) == (last, True)
         with _written(session) as statements:
             assert make.hold(session, worker) == []
         taking = [values for statement, values in statements if "INSERT INTO showing" in statement]
         assert [(values["after"], values["until"] > last) for values in taking] == [(last, True)]
+
+
+def test_a_search_from_the_start_goes_on_where_the_last_one_stopped(
+    own_sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much there is that a labeler has answered, one claim looks at so many slots of it and no more."""
+    monkeypatch.setattr(queueing, "MOST_SEARCHED", 100)
+    with unit_of_work(own_sessions, print) as session:
+        worker = _fill(session, 250, seen=250)
+        made_for_all = [Slot.state == "open", Slot.for_labeler_id.is_(None)]
+        free = list(session.scalars(select(Slot.id).where(*made_for_all).order_by(Slot.id)))
+        assert make.hold(session, worker) == []
+        make.search_again(session)
+    looked: list[tuple[int, int]] = []
+    for _ in range(4):
+        with unit_of_work(own_sessions, print) as session, _written(session) as statements:
+            assert make.hold(session, worker) == []
+            taking = [values for statement, values in statements if "INSERT INTO showing" in statement]
+            looked += [(values["after"], values["until"]) for values in taking if values["after"] != free[-1]]
+    assert [after for after, _ in looked] == [0, free[99], free[199]]
+    assert [until for _, until in looked[:2]] == [free[99], free[199]], "and then nothing for a while"
+    with unit_of_work(own_sessions, print) as session:
+        make.search_again(session)
+        back = session.get_one(Slot, free[120])
+        session.execute(text("alter table preference disable trigger all"))
+        session.execute(delete(Preference).where(Preference.comparison_id == back.comparison_id))
+        session.execute(update(Slot).where(Slot.comparison_id == back.comparison_id, Slot.number == 1).values(_VOID))
+        assert make.hold(session, worker) == []
+        [showing] = make.hold(session, worker)
+        assert make.slot_of(session, showing).id == free[120]

@@ -100,6 +100,15 @@ def test_a_connection_whose_server_hung_up_meanwhile_is_replaced(database_url: s
         each.kw["bind"].dispose()
 
 
+def test_a_lock_that_somebody_held_for_too_long_is_a_trouble_that_passes(own_sessions: Sessions) -> None:
+    lock = text("select pg_advisory_xact_lock(1, 1)")
+    with own_sessions() as busy:
+        busy.execute(lock)
+        with pytest.raises(DatabaseUnreachable), unit_of_work(own_sessions, print) as session:
+            session.execute(text("set local lock_timeout = '1ms'"))
+            session.execute(lock)
+
+
 def test_times_are_read_in_utc_and_locks_do_not_wait_for_ever(database_url: str) -> None:
     factory = connect(database_url, pool=1)
     with factory() as session:

@@ -29,12 +29,18 @@ export class ApiError extends Error {
  * @returns {Promise<any>} the JSON of a 2xx; anything else throws an ApiError
  */
 
-/** @type {Post} */
-export const post = (path, body) =>
-  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-
-/** @param {string} path @returns {Promise<any>} as post */
-export const get = (path) => ask(path, {});
+/** @param {string} viewer whose page this is: the server answers 401 once somebody else is signed in in this browser */
+export function asking(viewer) {
+  // A name may hold any letter, a header may not.
+  const whose = { "X-Hone-Viewer": encodeURIComponent(viewer) };
+  const json = { ...whose, "Content-Type": "application/json" };
+  return {
+    /** @type {Post} */
+    post: (path, body) => ask(path, { method: "POST", headers: json, body: JSON.stringify(body) }),
+    /** @param {string} path @returns {Promise<any>} as post */
+    get: (path) => ask(path, { headers: whose }),
+  };
+}
 
 /** @param {string} path @param {RequestInit} how */
 async function ask(path, how) {
@@ -55,7 +61,8 @@ async function ask(path, how) {
   // A captive portal answers 200 with a page of its own; only our JSON counts.
   if (response.ok && answer !== null) return answer;
   if (response.status === 401 || response.type === "opaqueredirect") {
-    throw new ApiError("signed-out", "You are signed out.", "Sign in again; what you answered is kept in this browser.");
+    const what = answer?.error ?? "You are signed out.";
+    throw new ApiError("signed-out", what, "Sign in again; what you answered is kept in this browser.");
   }
   const again = response.ok || response.status >= 500 || ASK_AGAIN.has(response.status);
   throw new ApiError(

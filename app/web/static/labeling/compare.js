@@ -1,7 +1,7 @@
 /** The judging page: one item after the other, from the list that is held to an answer in the outbox. */
 
-import { ApiError, get, post } from "./api.js";
-import { Drafts } from "./storage.js";
+import { ApiError, asking } from "./api.js";
+import { Drafts, Lessons } from "./storage.js";
 import * as keys from "./keys.js";
 import { Leases } from "./leases.js";
 import * as marks from "./marks.js";
@@ -20,8 +20,11 @@ import * as view from "./view.js";
 const LOOK_AGAIN = 20_000;
 
 const page = view.element("judge", HTMLElement);
-const outbox = new Outbox(post, page.dataset.viewer ?? "", { saving, saved, waiting, refused, elsewhere });
-const drafts = new Drafts(page.dataset.viewer ?? "");
+const viewer = page.dataset.viewer ?? "";
+const { get, post } = asking(viewer);
+const outbox = new Outbox(post, viewer, { saving: tellState, saved, waiting, refused, passed: look, elsewhere, gone });
+const drafts = new Drafts(viewer);
+const lessons = new Lessons(viewer);
 const leases = new Leases(post, Number(page.dataset.ahead));
 const timer = new Timer();
 
@@ -34,11 +37,11 @@ let last = null;
 /** @type {Item | null} what waits while the last answer is changed */
 let present = null;
 let changing = false;
-let retrying = false;
 /** @type {import("./leases.js").Before | null} */
 let before = null;
 
 const idle = () => state === "loading" || state === "empty";
+const untouched = () => state === "judging" && current !== null && !changing && sheet.untouched(current);
 const nextHeld = () => leases.open.find((item) => item !== current && !outbox.holds(item.showing));
 
 /** @param {State} next */
@@ -113,10 +116,15 @@ async function look() {
     return;
   }
   if (!outbox.refused) view.show("trouble", false);
+  drafts.sweep((showing) => leases.find(showing) !== undefined || outbox.holds(showing));
+  if ((idle() || untouched()) && lessons.unread && (await recall(lessons.unread))) return;
   const news = current && leases.find(current.showing);
   if (idle()) openHeld();
   else if (news?.document && !current?.document && !changing) open(news);
-  else if (state === "judging" && current && !news && !changing && sheet.untouched(current)) goOn();
+  else if (!news && untouched() && !document.querySelector("dialog[open]")) {
+    moveOn("waiting", "That pair was given back");
+    keys.rest();
+  }
 }
 
 /** From one that is done with to the next, or back to the one that was left to change an answer. */
@@ -131,6 +139,12 @@ function goOn() {
   look();
 }
 
+/** From one that is this labeler's to judge no longer. @param {"" | "waiting"} kind @param {string} why */
+function moveOn(kind, why) {
+  goOn();
+  view.showStatus(kind, state === "judging" ? `${why}; this is the next` : why);
+}
+
 /** What was typed is in the storage before anything else happens to it. */
 function keepDraft() {
   if (state !== "judging" || !current) return;
@@ -139,8 +153,8 @@ function keepDraft() {
 }
 
 function save() {
-  if (state === "feedback") return goOn();
-  if (state === "waiting") return outbox.send();
+  if (state === "feedback") return learnt();
+  if (state === "waiting") return tryAgain();
   if (state !== "judging" || !current) return;
   const item = current;
   const step = sheet.stepOf(item);
@@ -189,10 +203,10 @@ async function pass(what) {
   const item = current;
   if (!item || (what === "skip" && (state !== "judging" || changing))) return;
   const why = await sheet.askWhy(what);
-  if (!why || current !== item) return;
+  if (!why) return;
   const body = { showing: item.showing, ...why };
   if (what === "flag") return outbox.put(FLAGS, body);
-  if (state !== "judging") return;
+  if (current !== item || state !== "judging") return;
   leases.settle(item.showing);
   outbox.put("/api/skips", body);
   goOn();
@@ -202,6 +216,7 @@ async function undo() {
   const ready = () => !changing && state !== "waiting" && state !== "feedback";
   if (!ready()) return;
   let item = last;
+  if (!item && outbox.size) return view.showStatus("waiting", "Your last answer is still on its way");
   try {
     item ??= (await get("/api/answers/last")).item;
   } catch (error) {
@@ -214,7 +229,7 @@ async function undo() {
   keepDraft();
   present = current;
   changing = true;
-  view.showStatus("", "");
+  tellState();
   open(item);
 }
 
@@ -230,27 +245,42 @@ function leave() {
   else keep();
 }
 
-/** A retry says nothing new. */
-function saving() {
-  if (!retrying) view.showStatus("saving", "Saving…");
+/** What became of what was answered: from the outbox alone, so that nothing else on the page hides what still waits. */
+function tellState(said = "") {
+  view.showAside(outbox.aside);
+  if (outbox.refused) view.showStatus("waiting", "Not saved");
+  else if (outbox.failing) {
+    view.showStatus("waiting", `${navigator.onLine ? "Not saved yet, retrying" : "Offline"}: ${outbox.size} kept here`);
+  } else if (outbox.size) view.showStatus("saving", "Saving…");
+  else if (said) view.showStatus("saved", said);
+  else if (navigator.onLine) view.showStatus("", "");
+  else view.showStatus("waiting", offline());
+}
+
+function offline() {
+  const whole = leases.open.filter((item) => item.document).length;
+  if (whole) return `Offline: you can go on with the ${whole} held here`;
+  return leases.open.length ? "Offline: write your notes; the text comes when the network is back" : "Offline";
 }
 
 /** @param {Entry} entry @param {any} result */
 function saved(entry, result) {
   const { showing } = entry.body;
-  retrying = false;
   if (result.progress) view.showProgress(result.progress);
   if (!outbox.refused) view.show("trouble", false);
-  view.showStatus(outbox.size ? "saving" : "saved", outbox.size ? "Saving…" : inWords(result));
+  tellState(inWords(result));
   if (entry.path === NOTES) {
     const item = current?.showing === showing ? current : leases.find(showing);
+    const news = item && !item.document;
     if (item) Object.assign(item, { document: result.document, notes: entry.body.notes });
-    if (item && item === current && state === "waiting") open(item);
+    // This tab may still write what another one has sent.
+    if (item && item === current && (state === "waiting" || (news && state === "judging"))) open(item);
   } else if (entry.path !== FLAGS) {
     if (current?.showing !== showing || !changing) drafts.forget(showing);
-    if (result.feedback) showFeedback(entry, result.feedback);
+    if (!result.feedback) return;
+    lessons.begin(showing);
+    if (current?.showing === showing) teach(entry.body.value, result.feedback);
   }
-  if (!outbox.size) look();
 }
 
 /** @param {{status?: string, version?: number}} result */
@@ -262,33 +292,49 @@ function inWords({ status, version }) {
 }
 
 /**
- * The researchers' answer and reason. After a reload in between, the pair itself has to be asked for again.
- * @param {Entry} entry
+ * Asks again for a lesson that was not read to its end: the page was loaded in between, or another tab sent the answer.
+ * @param {string} showing
+ * @returns {Promise<boolean>} whether it is on the screen
+ */
+async function recall(showing) {
+  const { item, feedback } = await get(`/api/answers/${showing}`).catch((error) => {
+    if (!(error instanceof ApiError)) throw error;
+    // Unless the server has an answer to this, it is asked again with the next look.
+    return error.trouble === "refused" ? { feedback: null } : {};
+  });
+  if (feedback === null) lessons.end(showing);
+  if (!feedback || !(idle() || untouched() || current?.showing === showing)) return false;
+  open(item);
+  teach(item.answer.value, feedback);
+  return true;
+}
+
+/**
+ * The researchers' answer and reason, beside the answer to the pair on the screen.
+ * @param {number} yours
  * @param {{value: number, reason: string, agrees: boolean | null}} feedback
  */
-async function showFeedback({ body }, { value, reason, agrees }) {
-  if (current?.showing !== body.showing) {
-    const { item } = await get(`/api/answers/${body.showing}`).catch(() => ({ item: null }));
-    if (!item || !(idle() || (current && state === "judging" && sheet.untouched(current)))) return;
-    open(item);
-  }
+function teach(yours, { value, reason, agrees }) {
   const verdict = agrees === null ? "" : agrees ? "agrees" : "differs";
   const title = verdict ? `Your answer ${verdict}` : "One of the two answers takes no side";
   view.element("feedback", HTMLElement).dataset.verdict = verdict;
   view.setText("feedback-title", title);
   view.setText("feedback-theirs", `${value}: ${sheet.words(value)}`);
-  view.setText("feedback-yours", `${body.value}: ${sheet.words(body.value)}`);
+  view.setText("feedback-yours", `${yours}: ${sheet.words(yours)}`);
   view.setParagraphs("feedback-reason", reason);
   enter("feedback");
   view.element("feedback-title", HTMLElement).focus();
 }
 
+function learnt() {
+  if (current) lessons.end(current.showing);
+  goOn();
+}
+
 /** @param {ApiError} error */
 function waiting(error) {
-  retrying = true;
+  tellState();
   if (error.trouble === "signed-out") view.showTrouble(error, { aside: false });
-  const how = navigator.onLine ? "Not saved yet, retrying" : "Offline";
-  view.showStatus("waiting", `${how}: ${outbox.size} kept here`);
   if (state === "waiting") {
     const notes = current?.document === null;
     view.setText(
@@ -304,44 +350,44 @@ function waiting(error) {
 }
 
 function refused() {
-  const [, error] = outbox.refused ?? [];
-  retrying = false;
-  if (error) {
-    view.showStatus("waiting", "Not saved");
-    view.showTrouble(error, { aside: true });
-  }
+  tellState();
+  if (outbox.refused) view.showTrouble(outbox.refused.error, { aside: true });
 }
 
 /** @param {Entry} entry */
 function elsewhere(entry) {
   if (entry.path === NOTES || entry.path === FLAGS) return;
+  last = null;
   leases.settle(entry.body.showing);
   if (current?.showing !== entry.body.showing || state !== "judging" || changing) return;
-  goOn();
-  view.showStatus("saved", "You answered that one in another tab; this is the next");
+  moveOn("", "You answered that one in another tab");
+}
+
+/** What this tab said of it, and waited for, is over. @param {Entry} entry */
+function gone({ path, body }) {
+  if (view.warns()) tellState();
+  if (idle()) look();
+  if (state !== "waiting" || current?.showing !== body.showing || path === FLAGS) return;
+  if (path === NOTES) look();
+  else recall(body.showing);
 }
 
 async function tryAgain() {
   view.show("trouble", false);
-  if (!outbox.size) view.showStatus("", "");
+  tellState();
   await outbox.send();
   await look();
 }
 
 function setAside() {
-  const [entry] = outbox.refused ?? [];
+  const { entry } = outbox.refused ?? {};
   if (!entry) return;
   outbox.setAside(entry);
-  leases.settle(entry.body.showing);
   view.show("trouble", false);
-  view.showStatus("", "");
   refused();
+  if (entry.path === FLAGS) return;
+  leases.settle(entry.body.showing);
   if (state === "waiting" && current?.showing === entry.body.showing) goOn();
-}
-
-function wentOffline() {
-  const held = leases.open.length;
-  view.showStatus("waiting", held ? `Offline: you can go on with the ${held} held here` : "Offline");
 }
 
 drafts.follow((showing, draft) => state === "judging" && current?.showing === showing && sheet.fill(draft));
@@ -352,7 +398,7 @@ form.addEventListener("submit", (event) => {
   save();
 });
 form.addEventListener("input", () => {
-  view.showStatus("", "");
+  tellState();
   keepDraft();
 });
 document.addEventListener("focusin", ({ target }) => {
@@ -384,16 +430,18 @@ for (const [id, act] of Object.entries({
   "look-now": look,
   "try-again": tryAgain,
   "set-aside": setAside,
+  "send-aside": () => outbox.sendAside(),
   "go-on": goOn,
 })) {
   view.element(id, HTMLButtonElement).addEventListener("click", act);
 }
 
 addEventListener("online", tryAgain);
-addEventListener("offline", wentOffline);
+addEventListener("offline", () => tellState());
 addEventListener("beforeunload", (event) => (outbox.atRisk || drafts.atRisk) && event.preventDefault());
 setInterval(() => idle() && !document.hidden && look(), LOOK_AGAIN);
 document.addEventListener("visibilitychange", () => document.hidden || tryAgain());
 
+tellState();
 await outbox.send();
 await look();

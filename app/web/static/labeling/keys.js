@@ -6,6 +6,13 @@
 import * as storage from "./storage.js";
 
 const STORED = "hone.single-keys";
+const REST = 500;
+let restsUntil = 0;
+
+/** For a moment: a key that was meant for what was on the screen does nothing to what took its place. */
+export function rest() {
+  restsUntil = performance.now() + REST;
+}
 
 /**
  * @typedef {object} Actions
@@ -28,13 +35,14 @@ export function listen(actions, box) {
   document.addEventListener("keydown", (event) => {
     const target = event.target instanceof Element ? event.target : document.body;
     if (event.repeat || event.isComposing || document.querySelector("dialog[open], [popover]:popover-open")) return;
+    if (performance.now() < restsUntil) return event.preventDefault();
     const command = event.ctrlKey || event.metaKey;
     const typing = target.matches("textarea, input:not([type=radio], [type=checkbox])");
     if (event.key === "Escape") {
       actions.leave();
     } else if (event.key === "Enter") {
       // In a text, Enter begins a line; buttons and links have an Enter of their own, and a radio button sends its form.
-      if (typing ? !command : command || target.closest("a, button, summary, input")) return;
+      if (typing ? !command : target.closest(command ? "a" : "a, button, summary, input")) return;
       // The next step may begin in a text, where this Enter would begin a line.
       event.preventDefault();
       actions.save();

@@ -27,12 +27,14 @@ export const FLAGS = "/api/flags";
  * @property {(entry: Entry, result: any) => void} saved
  * @property {(error: ApiError) => void} waiting it is tried again by itself
  * @property {() => void} refused
+ * @property {() => void} passed each was sent or refused
  * @property {(entry: Entry) => void} elsewhere another tab put it here
+ * @property {(entry: Entry) => void} gone another tab sent it
  */
 
 export class Outbox {
   /** @type {Map<string, Entry>} */ #entries = new Map();
-  /** @type {Map<Entry, ApiError>} */ #refused = new Map();
+  /** @type {Map<string, ApiError>} by key */ #refused = new Map();
   /** @type {Set<Entry>} */ #unstored = new Set();
   /** @type {Promise<void> | null} */ #sending = null;
   #failures = 0;
@@ -62,9 +64,22 @@ export class Outbox {
     return this.#waiting().length;
   }
 
-  /** @returns {[Entry, ApiError] | undefined} what the server refused */
+  /** Whether the last attempt did not get through. */
+  get failing() {
+    return this.#failures > 0;
+  }
+
+  /** How many are set aside. */
+  get aside() {
+    return this.#entries.size - this.size;
+  }
+
+  /** @returns {{entry: Entry, error: ApiError} | undefined} what the server refused */
   get refused() {
-    return [...this.#refused][0];
+    for (const entry of this.#waiting()) {
+      const error = this.#refused.get(entry.body.key);
+      if (error) return { entry, error };
+    }
   }
 
   /** @param {string} showing whether its answer or notes wait to be sent */
@@ -85,8 +100,17 @@ export class Outbox {
   /** @param {Entry} entry */
   setAside(entry) {
     entry.aside = true;
-    this.#refused.delete(entry);
     this.#store(entry);
+  }
+
+  /** Sends what was set aside too. */
+  sendAside() {
+    for (const entry of this.#entries.values()) {
+      if (!entry.aside) continue;
+      entry.aside = false;
+      this.#store(entry);
+    }
+    return this.send();
   }
 
   /** Sends everything that waits, now; resolves after one attempt at each. */
@@ -106,7 +130,7 @@ export class Outbox {
   }
 
   #next() {
-    return this.#waiting().find((entry) => !this.#refused.has(entry));
+    return this.#waiting().find((entry) => !this.#refused.has(entry.body.key));
   }
 
   async #pass() {
@@ -120,7 +144,7 @@ export class Outbox {
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         if (error.trouble === "refused") {
-          this.#refused.set(entry, error);
+          this.#refused.set(entry.body.key, error);
           this.tell.refused();
         } else {
           const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures);
@@ -132,6 +156,7 @@ export class Outbox {
         }
       }
     }
+    this.tell.passed();
   }
 
   /**
@@ -145,7 +170,8 @@ export class Outbox {
       this.#entries.set(place(entry), entry);
       this.tell.elsewhere(entry);
     } else if (event.newValue === null) {
-      this.#entries.delete(event.key.slice(PREFIX.length));
+      const sent = this.#mine(event.oldValue);
+      if (sent && this.#drop(sent)) this.tell.gone(sent);
     }
   }
 
@@ -165,9 +191,17 @@ export class Outbox {
   /** @param {Entry} entry */
   #forget(entry) {
     this.#unstored.delete(entry);
-    if (this.#entries.get(place(entry)) !== entry) return;
+    this.#drop(entry);
+    const name = PREFIX + place(entry);
+    if (this.#mine(storage.read(name))?.body.key === entry.body.key) storage.forget(name);
+  }
+
+  /** Unless a newer one took its place, perhaps in another tab. @param {Entry} entry @returns {boolean} whether it was held */
+  #drop(entry) {
+    if (this.#entries.get(place(entry))?.body.key !== entry.body.key) return false;
     this.#entries.delete(place(entry));
-    storage.forget(PREFIX + place(entry));
+    if (this.size === 0) this.#failures = 0;
+    return true;
   }
 }
 

@@ -4,7 +4,8 @@
  */
 
 const PREFIX = "hone.draft.";
-const KEPT = 14 * 24 * 3_600_000;
+const LESSON = "hone.feedback.";
+const LOADS = 2;
 
 /**
  * @typedef {object} Draft
@@ -60,14 +61,12 @@ export function parsed(text) {
 
 export class Drafts {
   /** @type {Map<string, Draft>} what the storage did not take */ #unstored = new Map();
+  #swept = false;
 
   /** @param {string} viewer whose they are: another person may sign in in this browser */
   constructor(viewer) {
     this.viewer = viewer;
-    for (const name of names(PREFIX)) {
-      const at = parsed(read(name))?.at;
-      if (!(Date.now() - at < KEPT)) forget(name);
-    }
+    for (const name of names(PREFIX)) if (!whole(read(name))) forget(name);
     // To be told before anything is typed.
     this.kept = write(`${PREFIX}try`, "");
     forget(`${PREFIX}try`);
@@ -85,7 +84,7 @@ export class Drafts {
 
   /** @param {string} showing @param {Draft} draft */
   write(showing, draft) {
-    const text = JSON.stringify({ ...draft, viewer: this.viewer, at: Date.now() });
+    const text = JSON.stringify({ ...draft, viewer: this.viewer, missed: 0 });
     this.kept = write(PREFIX + showing, text);
     if (this.kept) this.#unstored.delete(showing);
     else this.#unstored.set(showing, draft);
@@ -95,6 +94,22 @@ export class Drafts {
   forget(showing) {
     this.#unstored.delete(showing);
     forget(PREFIX + showing);
+  }
+
+  /**
+   * Once for each load of the page: what two of them had no use for is gone. No clock tells, it may be put right.
+   * @param {(showing: string) => boolean} used
+   */
+  sweep(used) {
+    if (this.#swept) return;
+    this.#swept = true;
+    for (const name of names(PREFIX)) {
+      const draft = this.#mine(read(name));
+      if (!draft) continue;
+      const missed = used(name.slice(PREFIX.length)) ? 0 : draft.missed + 1;
+      if (missed < LOADS) write(name, JSON.stringify({ ...draft, missed }));
+      else forget(name);
+    }
   }
 
   /**
@@ -108,9 +123,40 @@ export class Drafts {
     });
   }
 
-  /** @param {string | null} text @returns {Draft | null} */
+  /** @param {string | null} text */
   #mine(text) {
-    const draft = parsed(text);
-    return draft?.viewer === this.viewer && Array.isArray(draft.notes) && draft.scores && draft.spent ? draft : null;
+    const draft = whole(text);
+    return draft?.viewer === this.viewer ? draft : null;
+  }
+}
+
+/** @param {string | null} text @returns {(Draft & {viewer: string, missed: number}) | null} */
+function whole(text) {
+  const draft = parsed(text);
+  const kept = typeof draft?.viewer === "string" && Number.isInteger(draft.missed);
+  return kept && Array.isArray(draft.notes) && draft.scores && draft.spent ? draft : null;
+}
+
+/** Practice answers whose lesson was not read to its end. */
+export class Lessons {
+  /** @param {string} viewer whose they are */
+  constructor(viewer) {
+    this.viewer = viewer;
+  }
+
+  /** @returns {string | undefined} the showing of one */
+  get unread() {
+    const name = names(LESSON).find((name) => read(name) === this.viewer);
+    return name?.slice(LESSON.length);
+  }
+
+  /** @param {string} showing */
+  begin(showing) {
+    write(LESSON + showing, this.viewer);
+  }
+
+  /** @param {string} showing */
+  end(showing) {
+    forget(LESSON + showing);
   }
 }

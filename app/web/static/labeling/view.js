@@ -110,6 +110,16 @@ export function showStatus(kind, text) {
   if (status.textContent !== text) status.textContent = text;
 }
 
+/** Whether the status says that something is amiss, or waits. */
+export const warns = () => element("status", HTMLElement).dataset.kind === "waiting";
+
+/** @param {number} count how many answers the server refused and the labeler set aside */
+export function showAside(count) {
+  setText("aside-words", `${count} ${count === 1 ? "answer was" : "answers were"} refused and set aside.`);
+  setText("send-aside", count === 1 ? "Send it again" : "Send them again");
+  show("aside", count > 0);
+}
+
 /** @param {{title: string, words: string, link?: {href: string, label: string} | null}} why nothing is there to judge */
 export function showNothing({ title, words, link }) {
   setText("empty-title", title);

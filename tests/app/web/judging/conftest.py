@@ -108,6 +108,12 @@ def status(page: Page, words: str) -> None:
     expect(page.locator("#status")).to_have_text(words)
 
 
+def come_back(page: Page) -> None:
+    """The labeler looks at the tab again, so that it looks at the server."""
+    with page.expect_response("**/api/leases"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
 def fail_once(route: Route, code: int = 500) -> None:
     """Answer in the server's place, this once."""
     route.fulfill(status=code, json={"error": "Broken.", "what_to_do": "Try again."})

@@ -2,9 +2,11 @@
 
 import pytest
 from playwright.sync_api import Route, expect
+from sqlalchemy import update
 
 from app.services import guidelines
-from tests.app.web.judging.conftest import Seat, judge, ready, status
+from app.store.tables import Slot
+from tests.app.web.judging.conftest import Seat, come_back, fail_once, judge, ready, status
 from tests.conftest import Work
 from tests.support import factories as make
 
@@ -145,6 +147,77 @@ def test_a_flag_leaves_the_pair_where_it_is(ada: Seat, work: Work) -> None:
     assert ada.rows("select state from slot") == [("leased",)]
 
 
+def take_away(work: Work) -> None:
+    """An admin voids all that is held."""
+    with work() as session:
+        session.execute(
+            update(Slot).where(Slot.state == "leased").values(state="void", labeler_id=None, lease_expires_at=None)
+        )
+
+
+def test_a_flag_is_sent_although_its_pair_is_held_no_more(ada: Seat, work: Work) -> None:
+    put_up(work, 4)
+    page = ada.tab()
+    ready(page)
+    first = page.locator("#document-title").inner_text()
+    page.keyboard.press("f")
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.type("It names my neighbour.")
+    take_away(work)
+    come_back(page)
+    expect(page.locator("#document-title")).to_have_text(first)
+    page.get_by_role("button", name="Flag it").press("Enter")
+    status(page, "That pair was given back; this is the next")
+    assert ada.rows("select comment from flag") == [("It names my neighbour.",)]
+
+
+def test_a_refused_flag_that_is_set_aside_leaves_the_pair_where_it_is(ada: Seat, work: Work) -> None:
+    put_up(work, 1)
+    page = ada.tab()
+    ready(page)
+    page.route("**/api/flags", lambda route: fail_once(route, 409))
+    page.keyboard.press("f")
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Set it aside and go on").press("Enter")
+    come_back(page)
+    page.keyboard.press("3")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Nothing to judge right now")).to_be_visible()
+    assert [value for _, value, _, _ in ada.answers()] == [3]
+
+
+def test_a_pair_that_was_given_back_goes_with_a_word_and_takes_no_key_along(ada: Seat, work: Work) -> None:
+    put_up(work, 4)
+    page = ada.context.new_page()
+    page.clock.install()
+    page.goto("/label")
+    ready(page)
+    first = page.locator("#document-title").inner_text()
+    take_away(work)
+    come_back(page)
+    expect(page.locator("#document-title")).not_to_have_text(first)
+    status(page, "That pair was given back; this is the next")
+    page.keyboard.press("3")
+    expect(page.locator("#scale input:checked")).to_have_count(0)
+    page.clock.fast_forward(500)
+    page.keyboard.press("3")
+    expect(page.locator("#scale input:checked")).to_have_value("3")
+
+
+def test_the_last_answer_is_the_last_of_every_tab(ada: Seat, work: Work) -> None:
+    put_up(work, 3)
+    one, other = ada.tab(), ada.tab()
+    judge(one, "2")
+    status(one, "Saved")
+    second = judge(other, "8")
+    status(other, "Saved")
+    one.keyboard.press("u")
+    expect(one.locator("#changing")).to_be_visible()
+    expect(one.locator("#document-title")).to_have_text(second)
+
+
 def test_single_keys_can_be_switched_off(ada: Seat, work: Work) -> None:
     put_up(work, 1)
     page = ada.tab()
@@ -170,6 +243,8 @@ def test_a_second_tab_shows_the_same_and_moves_on(ada: Seat, work: Work) -> None
     second = one.locator("#document-title").inner_text()
     expect(other.locator("#document-title")).to_have_text(second)
     status(other, "You answered that one in another tab; this is the next")
+    # Not as what this tab has saved.
+    expect(other.locator("#status")).to_have_attribute("data-kind", "")
     judge(other, "8")
     third = other.locator("#document-title").inner_text()
     expect(one.locator("#document-title")).to_have_text(third)

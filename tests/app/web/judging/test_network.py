@@ -5,8 +5,11 @@ import json
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from app.domain.words import Role
+from app.store import people
 from app.web import labeling
-from tests.app.web.judging.conftest import Seat, fail_once, judge, ready, status
+from tests.app.web.conftest import PASSWORD, Front
+from tests.app.web.judging.conftest import Seat, come_back, fail_once, judge, ready, status
 from tests.conftest import Work
 from tests.support import factories as make
 
@@ -162,6 +165,170 @@ def test_a_refused_answer_is_kept_and_can_be_set_aside(ada: Seat, work: Work) ->
     second = judge_last(page, "6")
     assert said(ada) == [(second, 6)]
     assert page.evaluate(UNSENT) == 1
+
+
+def test_what_was_set_aside_can_be_sent_after_all(ada: Seat, work: Work) -> None:
+    put_up(work, 2)
+    page = ada.tab()
+    page.route("**/api/preferences", lambda route: fail_once(route, 409))
+    first = judge(page, "4")
+    page.get_by_role("button", name="Set it aside and go on").press("Enter")
+    page.unroute("**/api/preferences")
+    page.reload()
+    expect(page.get_by_text("1 answer was refused and set aside.")).to_be_visible()
+    page.get_by_role("button", name="Send it again").press("Enter")
+    status(page, "Saved")
+    expect(page.locator("#aside")).to_be_hidden()
+    assert (said(ada), page.evaluate(UNSENT)) == ([(first, 4)], 0)
+
+
+def test_an_answer_that_is_saved_hides_no_refused_one(ada: Seat, work: Work) -> None:
+    put_up(work, 4)
+    page = ada.tab()
+    refused: list[str] = []
+
+    def answer(route: Route) -> None:
+        showing = json.loads(route.request.post_data or "")["showing"]
+        if showing in refused or not refused:
+            refused[:] = [showing]
+            fail_once(route, 409)
+        else:
+            route.continue_()
+
+    page.route("**/api/preferences", answer)
+    judge(page, "4")
+    expect(page.get_by_role("alert")).to_be_visible()
+    second = judge(page, "6")
+    expect(page.locator("#progress")).to_have_text("1 today, 1 in all")
+    status(page, "Not saved")
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert said(ada) == [(second, 6)]
+
+
+def test_what_is_typed_does_not_hide_that_answers_wait(ada: Seat, work: Work) -> None:
+    put_up(work, 3)
+    page = ada.tab()
+    ready(page)
+    ada.context.set_offline(True)
+    judge(page, "4")
+    status(page, "Offline: 1 kept here")
+    page.keyboard.press("6")
+    expect(page.locator("#scale input:checked")).to_have_value("6")
+    status(page, "Offline: 1 kept here")
+    page.keyboard.press("u")
+    expect(page.locator("#changing")).to_be_visible()
+    status(page, "Offline: 1 kept here")
+
+
+def test_an_answer_on_its_way_is_not_taken_for_the_one_before_it(ada: Seat, work: Work) -> None:
+    put_up(work, 3)
+    page = ada.tab()
+    judge(page, "2")
+    status(page, "Saved")
+    broken(page, "**/api/preferences")
+    judge(page, "8")
+    page.reload()
+    ready(page)
+    page.keyboard.press("u")
+    status(page, "Your last answer is still on its way")
+    expect(page.locator("#changing")).to_be_hidden()
+
+
+def test_nothing_goes_out_under_the_name_of_whoever_signed_in_since(ada: Seat, work: Work, front: Front) -> None:
+    put_up(work, 6)
+    page = ada.tab()
+    broken(page, "**/api/preferences")
+    first = judge(page, "4")
+    cookies = ada.context.cookies()
+    ada.context.clear_cookies()
+    assert ada.context.request.post(front.link("Bob", Role.LABELER), form={"password": PASSWORD}).ok
+    with work() as session:
+        bob = people.labeler_by_name(session, "Bob")
+        assert bob is not None
+        make.has_read(session, bob.id)
+    page.unroute("**/api/preferences")
+    come_back(page)
+    expect(page.get_by_role("alert")).to_contain_text("Bob is signed in here now.")
+    expect(page.get_by_role("link", name="Sign in again")).to_be_visible()
+    expect(page.locator("#set-aside")).to_be_hidden()
+    assert ada.rows("select distinct labeler_id from slot where state = 'leased'") == [(ada.viewer.id,)]
+    assert said(ada) == []
+    ada.context.clear_cookies()
+    ada.context.add_cookies([{**each} for each in cookies])  # type: ignore[typeddict-item]
+    page.get_by_role("button", name="Try again").press("Enter")
+    status(page, "Saved")
+    assert ada.rows("select distinct labeler_id from preference") == [(ada.viewer.id,)]
+    assert said(ada) == [(first, 4)]
+
+
+def test_a_newer_answer_of_another_tab_outlives_the_older_one_of_this(ada: Seat, work: Work) -> None:
+    put_up(work, 2)
+    page = ada.tab()
+    held: list[Route] = []
+    page.route("**/api/preferences", lambda route: held.append(route))
+    judge(page, "4")
+    # What another tab writes is in the storage before this one is told.
+    newer = page.evaluate(
+        """() => {
+          const name = Object.keys(localStorage).find((name) => name.startsWith("hone.unsent."));
+          const entry = JSON.parse(localStorage.getItem(name));
+          entry.body.key = "00000000-0000-4000-8000-000000000001";
+          localStorage.setItem(name, JSON.stringify(entry));
+          return name;
+        }"""
+    )
+    held[0].continue_()
+    status(page, "Saved")
+    assert newer in page.evaluate("Object.keys(localStorage)")
+
+
+def test_that_an_older_answer_was_sent_elsewhere_costs_this_tab_nothing(ada: Seat, work: Work) -> None:
+    put_up(work, 2)
+    page = ada.tab()
+    broken(page, "**/api/preferences")
+    first = judge(page, "4")
+    status(page, "Not saved yet, retrying: 1 kept here")
+    page.evaluate(
+        """() => {
+          const key = Object.keys(localStorage).find((name) => name.startsWith("hone.unsent."));
+          const older = JSON.parse(localStorage.getItem(key));
+          older.body.key = "00000000-0000-4000-8000-000000000001";
+          dispatchEvent(new StorageEvent("storage", { key, oldValue: JSON.stringify(older), newValue: null }));
+        }"""
+    )
+    page.unroute("**/api/preferences")
+    status(page, "Saved")
+    assert said(ada) == [(first, 4)]
+
+
+def test_a_clock_that_is_put_right_costs_no_draft(ada: Seat, work: Work) -> None:
+    put_up(work, 1)
+    page = ada.context.new_page()
+    page.clock.install(time="2020-01-01T00:00:00Z")
+    page.goto("/label")
+    ready(page)
+    page.keyboard.press("e")
+    page.keyboard.type("A long thought.")
+    page.clock.set_system_time("2026-11-23T00:00:00Z")
+    page.reload()
+    ready(page)
+    expect(page.locator("#explanation")).to_have_value("A long thought.")
+
+
+def test_a_draft_of_what_is_held_no_more_is_gone_after_two_loads(ada: Seat, work: Work) -> None:
+    put_up(work, 1)
+    page = ada.tab()
+    ready(page)
+    page.keyboard.press("8")
+    drafts = "Object.keys(localStorage).filter((name) => name.startsWith('hone.draft.'))"
+    [held] = page.evaluate(drafts)
+    page.evaluate("name => localStorage.setItem('hone.draft.other', localStorage.getItem(name))", held)
+    for left in ([held, "hone.draft.other"], [held], [held]):
+        with page.expect_response("**/api/leases"):
+            page.reload()
+        ready(page)
+        assert sorted(page.evaluate(drafts)) == sorted(left)
+    expect(page.locator("#scale input:checked")).to_have_value("8")
 
 
 def judge_last(page: Page, key: str) -> str:

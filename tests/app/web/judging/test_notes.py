@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from app.domain.protocols import Protocol
-from tests.app.web.judging.conftest import Seat, ready, status
+from tests.app.web.judging.conftest import Seat, come_back, ready, status
 from tests.conftest import Work
 from tests.support import factories as make
 
@@ -77,8 +77,7 @@ def test_the_text_is_nowhere_before_the_notes_are_saved(ada: Seat, work: Work) -
     page.goto("/label")
     write(page)
     # A look at the server, as when the labeler comes back to the tab.
-    with page.expect_response("**/api/leases"):
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    come_back(page)
     said = [told(response) for response in heard]
     heard.clear()
     page.reload()
@@ -162,6 +161,29 @@ def test_notes_that_were_not_sent_survive_a_reload(ada: Seat, work: Work) -> Non
     assert ada.rows(NOTES) == [(1, False, "A cat, s and f."), (1, False, "Another cat.")]
 
 
+def test_ctrl_enter_saves_from_anywhere(ada: Seat, work: Work) -> None:
+    put_up(work, 1)
+    page = ada.tab()
+    write(page)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    step(page, "compare")
+
+
+def test_offline_the_page_counts_on_no_text_that_it_does_not_hold(ada: Seat, work: Work) -> None:
+    put_up(work, 2)
+    page = ada.tab()
+    write(page)
+    ada.context.set_offline(True)
+    status(page, "Offline: write your notes; the text comes when the network is back")
+    ada.context.set_offline(False)
+    page.keyboard.press("Control+Enter")
+    step(page, "compare")
+    ada.context.set_offline(True)
+    status(page, "Offline: you can go on with the 1 held here")
+
+
 def test_changed_notes_are_a_new_version_after_the_reveal(ada: Seat, work: Work) -> None:
     put_up(work, 1)
     page = ada.tab()
@@ -217,3 +239,24 @@ def test_a_second_tab_that_still_writes_is_shown_the_text(ada: Seat, work: Work)
     other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     step(other, "compare")
     expect(other.locator("#kept-b p")).to_have_text("Another cat.")
+
+
+def test_a_second_tab_that_sends_the_notes_of_the_first_shows_the_text_too(ada: Seat, work: Work) -> None:
+    put_up(work, 1)
+    one, other = ada.tab(), ada.tab()
+    step(other, "notes")
+    one.bring_to_front()
+    write(one)
+    ada.context.set_offline(True)
+    one.keyboard.press("Control+Enter")
+    expect(one.locator("#pending")).to_be_visible()
+    ada.context.set_offline(False)
+    for tab in (one, other):
+        step(tab, "compare")
+        expect(tab.locator("#document-text")).to_contain_text(TEXT)
+    other.bring_to_front()
+    other.keyboard.press("7")
+    other.keyboard.press("Enter")
+    expect(other.get_by_text("Nothing to judge right now")).to_be_visible()
+    assert [value for _, value, _, _ in ada.answers()] == [7]
+    assert ada.rows(NOTES) == [(1, False, "A cat, s and f."), (1, False, "Another cat.")]

@@ -142,3 +142,22 @@ def test_a_practice_answer_that_was_sent_after_a_reload_still_teaches(ada: Seat,
     expect(page.locator("#feedback")).to_be_visible()
     expect(page.locator("#feedback-yours")).to_have_text("2: A is clearly better")
     expect(page.locator("#document-text")).to_contain_text("A long story")
+
+
+def test_a_reload_before_the_lesson_was_read_shows_it_again(ada: Seat, work: Work) -> None:
+    practise(work, 2)
+    page = ada.tab()
+    said = learn(page, "1")
+    expect(page.locator("#feedback")).to_be_visible()
+    shown = page.locator("#document-title").inner_text()
+    page.reload()
+    expect(page.locator("#feedback-title")).to_be_focused()
+    expect(page.locator("#document-title")).to_have_text(shown)
+    expect(page.locator("#feedback-yours")).to_have_text("1: A is much better")
+    expect(page.locator("#feedback-reason")).to_have_text(said["reason"])
+    page.get_by_role("button", name="Continue").press("Enter")
+    ready(page)
+    page.reload()
+    ready(page)
+    expect(page.locator("#feedback")).to_be_hidden()
+    expect(page.locator("#document-title")).not_to_have_text(shown)
