@@ -194,8 +194,8 @@ def seed(session: Session, rng: np.random.Generator) -> list[int]:
         session.execute(text(statement))
     session.execute(
         text(
-            "insert into verdict (comparison_id, value, reason, author_id, released_at) "
-            "select id, case when random() < 0.5 then 2 else 8 end, 'It keeps the question.', :boss, now() "
+            "insert into verdict (comparison_id, value, reason, author_id, released_at, first_released_at) "
+            "select id, case when random() < 0.5 then 2 else 8 end, 'It keeps the question.', :boss, now(), now() "
             "from comparison where kind = 'gold'"
         ),
         {"boss": boss},

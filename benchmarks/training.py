@@ -53,18 +53,36 @@ def pairs(data: Path | None, count: int) -> list[Pair]:
     """So many comparisons: of a file in OpenAI's format (.jsonl or .jsonl.gz), or made up; the same every time."""
     if data is None:
         return list(_made_up(count))
-    opened: Callable[[Path, str], Any] = gzip.open if data.suffix == ".gz" else open
-    with opened(data, "rt") as lines:
-        rows = [json.loads(line) for line in lines]
-    random.Random(1).shuffle(rows)
+    rows = _rows(data)
     if len(rows) < count:
         raise SystemExit(f"{data} has {len(rows)} comparisons, {count} are needed: fewer --steps or a smaller --batch")
     found = []
     for row in rows[:count]:
-        about, texts = row["info"], [each["text"].strip() for each in row["summaries"]]
-        query = Query(about["subreddit"], about["title"], about["post"])
-        found.append(Pair(query, texts[row["choice"]], texts[1 - row["choice"]], 9, ("one", "other")))
+        texts = [each["text"].strip() for each in row["summaries"]]
+        found.append(Pair(_query(row["info"]), texts[row["choice"]], texts[1 - row["choice"]], 9, ("one", "other")))
     return found
+
+
+def queries(data: Path | None, count: int) -> list[Query]:
+    """So many different posts, of the comparisons of such a file or made up; the same every time."""
+    if data is None:
+        return [pair.query for pair in _made_up(count)]
+    found = list({row["info"]["id"]: _query(row["info"]) for row in _rows(data)}.values())
+    if len(found) < count:
+        raise SystemExit(f"{data} has {len(found)} posts, {count} are needed: fewer updates or a smaller --batch")
+    return found[:count]
+
+
+def _rows(data: Path) -> list[dict[str, Any]]:
+    opened: Callable[[Path, str], Any] = gzip.open if data.suffix == ".gz" else open
+    with opened(data, "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    random.Random(1).shuffle(rows)
+    return rows
+
+
+def _query(about: dict[str, Any]) -> Query:
+    return Query(about["subreddit"], about["title"], about["post"])
 
 
 def _made_up(count: int) -> Iterator[Pair]:

@@ -1,13 +1,14 @@
 """From a document's fields to the text a model continues, and the rule that shortens a post that is too long.
 
-Knows the paper's template, which templates are allowed, and where a post may be cut. Knows nothing of tokenizers: the
-length of a text is whatever the given `count` says it is.
+Knows the paper's templates, which templates are allowed, where a post may be cut, and how worked examples stand before
+a question. Knows nothing of tokenizers: the length of a text is whatever the given `count` says it is.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from string import Formatter
+from typing import ClassVar
 
 FIELDS = ("subreddit", "title", "post")
 
@@ -27,8 +28,11 @@ class PromptTooLong(ValueError):
 class PromptTemplate:
     """A text with {subreddit}, {title} and {post} in it; {post} exactly once, `{{` and `}}` for braces.
 
-    It should not end in white space, because a summary begins with a space of its own.
+    It should not end in white space, because a summary begins with a space of its own. `stop` ends a summary as the end
+    token does; empty where the model was taught to end by itself.
     """
+
+    stop: ClassVar[str] = ""
 
     text: str
 
@@ -95,3 +99,49 @@ def _longest(lengths: Sequence[int], excess: Callable[[int], int]) -> int | None
 
 TLDR = PromptTemplate("SUBREDDIT: r/{subreddit}\n\nTITLE: {title}\n\nPOST: {post}\n\nTL;DR:")
 """The paper's template for supervised learning and RL on Reddit posts (P Table 4)."""
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """A document with its summary, shown to a model before it is asked."""
+
+    subreddit: str
+    title: str
+    post: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class FewShot(PromptTemplate):
+    """A template that asks after worked examples: the baseline of a model that was never fine-tuned (P Table 4).
+
+    The question is fitted as any other; with its examples it has at most `room` tokens. The last examples stand nearest
+    to the question, and the first ones fall away where not all fit; the study cut the first one in the middle instead.
+    A summary is one line, so its end is the end of the line.
+    """
+
+    stop: ClassVar[str] = "\n"
+
+    examples: tuple[WorkedExample, ...]
+    room: int
+
+    def fit(self, subreddit: str, title: str, post: str, count: Callable[[str], int], limit: int) -> str:
+        """The question, its post cut to `limit` (PromptTemplate.fit), after as many examples as there is room for.
+
+        An example about the post itself is left out. Raises PromptTooLong as for the question alone.
+        """
+        question = super().fit(subreddit, title, post, count, limit)
+        worked = [
+            f"{self.render(each.subreddit, each.title, each.post)} {' '.join(each.summary.split())}"
+            for each in self.examples
+            if each.post != post
+        ]
+        prompts = (SEPARATOR.join([*worked[first:], question]) for first in range(len(worked)))
+        return next((prompt for prompt in prompts if count(prompt) <= self.room), question)
+
+
+SEPARATOR = "\n\n=====\n\n"
+"""Between worked examples, and before the question (openai/summarize-from-feedback, experiment_helpers.py)."""
+
+FEW_SHOT_QUESTION = "Subreddit: r/{subreddit}\n\nTitle: {title}\n\n{post}\n\nTL;DR:"
+"""How the study asked a model that was only pretrained (P Table 4)."""

@@ -22,6 +22,9 @@ Schedule = Literal["cosine", "linear", "constant"]
 LossOn = Literal["summary", "all"]
 SftWhen = Literal["first", "always"]
 StartFrom = Literal["sft", "current"]
+PromotedBy = Literal["gate", "hand"]
+Advantage = Literal["gae", "rloo"]
+LoraTargets = Literal["attention", "linear"]
 
 
 # Upper limits of counts: far above what anybody runs, and small enough for every column and every product of two.
@@ -74,8 +77,9 @@ def _number(
     low: float | None = None,
     above: float | None = None,
     high: float,
+    optional: bool = False,
 ) -> dict[str, Any]:
-    about = About(doc, source, low, above, high, choices=(), optional=False, whole=False)
+    about = About(doc, source, low, above, high, choices=(), optional=optional, whole=False)
     return {"doc": doc, "source": source, "about": about}
 
 
@@ -97,6 +101,26 @@ def _switch(doc: str, source: str) -> dict[str, Any]:
 def _several(doc: str, source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
     about = About(doc, source, None, None, None, choices=allowed, optional=False, whole=False, several=True)
     return {"doc": doc, "source": source, "about": about}
+
+
+def _lora_rank(what: str) -> dict[str, Any]:
+    doc = f"Rank of a low-rank adapter that learns in place of the {what}'s own weights; 0 has none."
+    return _count(doc, "Hu et al. 2021", low=0, high=4096)
+
+
+_CHECKPOINTING = _switch(
+    "Keep only what enters each layer, and compute the rest again for its gradients: less memory, more time.", "Hone"
+)
+_LORA_ALPHA = _count("What an adapter gives is multiplied by this over its rank.", "Hu et al. 2021", high=65_536)
+_LORA_TARGETS = _choice(
+    "Layers that an adapter stands beside: `attention`, those that peft takes of the architecture (query and value in "
+    "most); `linear`, every linear layer but the output.",
+    "Hu et al. 2021",
+    LoraTargets,
+)
+_LORA_MERGE = _switch(
+    "Save plain weights with the adapter in them; false saves the adapter beside the weights it stands on.", "Hone"
+)
 
 
 def _said(value: object) -> str:
@@ -258,6 +282,7 @@ class SftRecipe(_Part):
     micro_batch: int = field(
         default=8, metadata=_count("Documents per forward pass; changes memory only.", "Hone", high=MOST_SIDE_BY_SIDE)
     )
+    checkpointing: bool = field(default=False, metadata=_CHECKPOINTING)
     learning_rate: float = field(
         default=6.35e-5, metadata=_number("Learning rate of the first step.", "P B.1", above=0, high=1)
     )
@@ -345,6 +370,7 @@ class RewardRecipe(_Part):
             "Pairs per forward pass, two sequences each; changes memory only.", "Hone", high=MOST_SIDE_BY_SIDE
         ),
     )
+    checkpointing: bool = field(default=False, metadata=_CHECKPOINTING)
     learning_rate: float = field(
         default=1.5e-5, metadata=_number("Learning rate of the first step.", "P B.1", above=0, high=1)
     )
@@ -377,6 +403,10 @@ class RewardRecipe(_Part):
             optional=True,
         ),
     )
+    lora_rank: int = field(default=0, metadata=_lora_rank("transformer"))
+    lora_alpha: int = field(default=32, metadata=_LORA_ALPHA)
+    lora_targets: LoraTargets = field(default="linear", metadata=_LORA_TARGETS)
+    lora_merge: bool = field(default=True, metadata=_LORA_MERGE)
     save_every: int = field(
         default=1,
         metadata=_count("Steps at least between two resume states; they take a twentieth of the time at most.", "Hone"),
@@ -384,6 +414,8 @@ class RewardRecipe(_Part):
 
     def _divide(self) -> None:
         self._exact("batch", "micro_batch")
+        if not self.lora_merge and not self.lora_rank:
+            raise InvalidRecipe("reward.lora_merge is False: allowed is true while reward.lora_rank is 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -410,6 +442,7 @@ class PpoRecipe(_Part):
     micro_batch: int = field(
         default=8, metadata=_count("Episodes per forward pass; changes memory only.", "Hone", high=MOST_SIDE_BY_SIDE)
     )
+    checkpointing: bool = field(default=False, metadata=_CHECKPOINTING)
     epochs: int = field(default=4, metadata=_count("Passes over each rollout.", "P B.1", high=100))
     learning_rate: float = field(
         default=1.5e-5,
@@ -424,14 +457,16 @@ class PpoRecipe(_Part):
     )
     value_clip: float = field(
         default=0.2,
-        metadata=_number("Furthest a value may move from its rollout value.", "LMHP, N+ 20", above=0, high=100),
+        metadata=_number(
+            "Furthest a value may move from its rollout value; gae only.", "LMHP, N+ 20", above=0, high=100
+        ),
     )
     value_coefficient: float = field(
-        default=0.1, metadata=_number("Weight of the value loss.", "LMHP, N+ 20", low=0, high=100)
+        default=0.1, metadata=_number("Weight of the value loss; gae only.", "LMHP, N+ 20", low=0, high=100)
     )
     gamma: float = field(default=1.0, metadata=_number("Discount per token.", "P B.1", above=0, high=1))
     gae_lambda: float = field(
-        default=0.95, metadata=_number("Lambda of generalised advantage estimation.", "P B.1", low=0, high=1)
+        default=0.95, metadata=_number("Lambda of generalised advantage estimation; gae only.", "P B.1", low=0, high=1)
     )
     temperature: float = field(
         default=0.7,
@@ -451,6 +486,49 @@ class PpoRecipe(_Part):
     whiten_advantages: bool = field(
         default=True, metadata=_switch("Give advantages mean 0 and deviation 1 over real tokens.", "N+ 25")
     )
+    advantage: Advantage = field(
+        default="gae",
+        metadata=_choice(
+            "`gae`: by a value network that learns along. `rloo`: how much more a summary earns than the others of its "
+            "document, the same for all its tokens; no value network is loaded, trained or saved.",
+            "P B.1; rloo: Ahmadian et al. 2024",
+            Advantage,
+        ),
+    )
+    stop_kl: float | None = field(
+        default=None,
+        metadata=_number(
+            "Stop before learning from a rollout whose mean KL in nats is above this; null never stops.",
+            "Hone",
+            above=0,
+            high=10_000,
+            optional=True,
+        ),
+    )
+    stop_preference_drop: float | None = field(
+        default=None,
+        metadata=_number(
+            "Stop when the estimated preference over the SFT policy on held-out documents, between 0 and 1, is so far "
+            "below its best; null never estimates it. The reward model estimates it from the likeliest summaries: it "
+            "sees a policy that collapses or gets worse on new documents, and not what the reward model gets wrong, "
+            "which only people see.",
+            "Hone",
+            above=0,
+            high=1,
+            optional=True,
+        ),
+    )
+    preference_every: int = field(
+        default=8, metadata=_count("Rollouts from one preference estimate to the next.", "Hone", high=LARGE)
+    )
+    preference_documents: int = field(
+        default=64, metadata=_count("Held-out documents of a preference estimate.", "Hone", high=MOST_SIDE_BY_SIDE)
+    )
+    lora_rank: int = field(default=0, metadata=_lora_rank("policy"))
+    value_lora_rank: int = field(default=0, metadata=_lora_rank("value network"))
+    lora_alpha: int = field(default=32, metadata=_LORA_ALPHA)
+    lora_targets: LoraTargets = field(default="linear", metadata=_LORA_TARGETS)
+    lora_merge: bool = field(default=True, metadata=_LORA_MERGE)
     start_from: StartFrom = field(
         default="sft",
         metadata=_choice("Weights the policy starts from: the SFT ones or the current policy's.", "P 3.1", StartFrom),
@@ -476,6 +554,31 @@ class PpoRecipe(_Part):
                 f"ppo.samples_per_query is {self.samples_per_query}: allowed is a divisor of "
                 f"ppo.batch / ppo.minibatches, which is {self.minibatch}"
             )
+        if not self.lora_merge and not (self.lora_rank or self.value_lora_rank):
+            raise InvalidRecipe(
+                "ppo.lora_merge is False: allowed is true while ppo.lora_rank and ppo.value_lora_rank are 0"
+            )
+        if self.advantage == "rloo":
+            self._leave_one_out()
+
+    def _leave_one_out(self) -> None:
+        """Refuse what the estimate cannot do: a single summary has no others, and a summary is one act, no discount."""
+        if self.samples_per_query < 2:
+            raise InvalidRecipe(
+                f"ppo.samples_per_query is {self.samples_per_query}: allowed is at least 2 with ppo.advantage rloo"
+            )
+        if self.gamma != 1:
+            raise InvalidRecipe(f"ppo.gamma is {self.gamma!r}: allowed is 1 with ppo.advantage rloo")
+        if self.value_lora_rank:
+            raise InvalidRecipe(
+                f"ppo.value_lora_rank is {self.value_lora_rank}: allowed is 0 with ppo.advantage rloo, "
+                "which has no value network"
+            )
+
+    @property
+    def learns_values(self) -> bool:
+        """Whether a value network is trained beside the policy."""
+        return self.advantage == "gae"
 
     @property
     def minibatch(self) -> int:
@@ -511,9 +614,62 @@ class EvaluationRecipe(_Part):
     batch: int = field(default=32, metadata=_count("Summaries written side by side.", "Hone", high=MOST_SIDE_BY_SIDE))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromotionRecipe(_Part):
+    """When a round's new policy becomes the one that writes the next pairs."""
+
+    section: ClassVar[str] = "promotion"
+
+    by: PromotedBy = field(
+        default="gate",
+        metadata=_choice(
+            "`gate`: it becomes current by itself when nothing below speaks against it; `hand`: it waits for an admin.",
+            "Hone",
+            PromotedBy,
+        ),
+    )
+    most_kl: float = field(
+        default=45.0,
+        metadata=_number(
+            "KL from the fine-tuned policy in nats, at most; also the limit of the over-optimisation monitor. Of four "
+            "1B runs of Huang et al. those that ended at 36 and 40 nats won 62 % and 54 % against the references, and "
+            "those at 50 and 86 won 22 % and 20 %.",
+            "N+",
+            above=0,
+            high=10_000,
+        ),
+    )
+    least_accuracy: float = field(
+        default=0.5,
+        metadata=_number(
+            "Share of held-out pairs on which the reward model agrees with labelers, at least; 0 asks nothing.",
+            "Hone",
+            low=0,
+            high=1,
+        ),
+    )
+    pause_on_alarm: bool = field(
+        default=False,
+        metadata=_switch(
+            "Pause the round when the over-optimisation monitor gives an alarm while PPO runs: once, so that somebody "
+            "looks.",
+            "Hone",
+        ),
+    )
+
+
 _PARTS: dict[str, Callable[[object], Any]] = {
     part.section: part.from_dict
-    for part in (SamplingRecipe, PairingRecipe, SftRecipe, LabelsRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
+    for part in (
+        SamplingRecipe,
+        PairingRecipe,
+        SftRecipe,
+        LabelsRecipe,
+        RewardRecipe,
+        PpoRecipe,
+        EvaluationRecipe,
+        PromotionRecipe,
+    )
 }
 
 
@@ -541,6 +697,7 @@ class Recipe:
     reward: RewardRecipe = field(default_factory=RewardRecipe)
     ppo: PpoRecipe = field(default_factory=PpoRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+    promotion: PromotionRecipe = field(default_factory=PromotionRecipe)
 
     def __post_init__(self) -> None:
         named = isinstance(self.name, str) and self.name.strip() and len(self.name) <= 60 and self.name.isprintable()
@@ -593,6 +750,8 @@ DEMO = Recipe(
     reward=RewardRecipe(batch=8, micro_batch=4, learning_rate=2e-5, max_summary_tokens=64, references=16),
     ppo=PpoRecipe(episodes=48, batch=16, micro_batch=4, epochs=1, learning_rate=1e-5),
     evaluation=EvaluationRecipe(documents=16, batch=8),
+    # Too few pairs are held out for a share of them to say anything.
+    promotion=PromotionRecipe(least_accuracy=0),
 )
 
 TINY = Recipe(
@@ -604,6 +763,7 @@ TINY = Recipe(
     reward=RewardRecipe(batch=4, micro_batch=4, learning_rate=3e-4, max_summary_tokens=48, references=16),
     ppo=PpoRecipe(episodes=16, batch=8, micro_batch=8, learning_rate=1e-4),
     evaluation=EvaluationRecipe(documents=8, batch=8),
+    promotion=PromotionRecipe(least_accuracy=0),
 )
 
 NAMED: dict[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, SMALL, DEMO, TINY)}

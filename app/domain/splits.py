@@ -7,6 +7,12 @@ from hashlib import sha256
 
 from app.domain.words import Split
 
+# The salt is part of what decides a document's split: the same on every install, so that splits agree between groups.
+SALT = "hone-2020"
+# The shares of a project that was not told otherwise.
+VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.05
+
 # How the released files and the public data sets spell their splits.
 SPELLINGS = {
     "train": Split.TRAIN,

@@ -1,7 +1,7 @@
 """TRL's RewardTrainer on given tokens: `python -m benchmarks.peers.trl_reward JOB.json`, in an environment of its own.
 
 Started by benchmarks.reward; requirements-trl-1.16.txt says what it needs. Prints one JSON object: what was reached,
-and what was in force. Imports nothing of Hone but the meter of the cores.
+and what was in force. Of Hone it imports the meter of the cores.
 """
 
 import json
@@ -9,8 +9,6 @@ import os
 import resource
 import sys
 import tempfile
-import time
-from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,26 +17,10 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZE
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl import RewardConfig, RewardTrainer
 
-from benchmarks.machine import Shares, shares
-
-
-class Clock(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """When each optimizer step ended, and who used the cores from the first to the last."""
-
-    def __init__(self, last: int) -> None:
-        self.last, self.marks, self.held = last, [], ExitStack()  # type: ignore[var-annotated]
-        self.used = Shares()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        """Starts the meter after the first step, which warms up, and stops it after the last."""
-        self.marks.append(time.perf_counter())
-        if state.global_step == 1:
-            self.used = self.held.enter_context(shares({"own": [os.getpid()]}))
-        if state.global_step == self.last:
-            self.held.close()
+from benchmarks.peers.trl_clock import Clock
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +62,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         trainer.train()
     hook.remove()
     return {
-        "seconds": clock.marks[-1] - clock.marks[0],
+        "seconds": clock.seconds,
         "steps": steps - 1,
         "losses": [each["loss"] for each in trainer.state.log_history if "loss" in each],
         "cores": clock.used.of,

@@ -1,4 +1,4 @@
-"""Generalised advantage estimation and whitening, pure.
+"""Generalised advantage estimation, the leave-one-out estimate and whitening, pure.
 
 Every mean and variance is over real tokens only: padding holds zeros and must not count.
 """
@@ -25,6 +25,18 @@ def estimate(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_la
         next_value = values[:, t] * real[:, t]
         advantages[:, t] = carried
     return advantages, (advantages + values) * real
+
+
+def leave_one_out(rewards: Tensor, mask: Tensor, each: int) -> Tensor:
+    """(B, S) float32 rewards, (B, S) bool mask -> (B, S) advantages, 0 on padding.
+
+    `each` >= 2 rows one after the other are of one document, and B is a multiple of it. With R the sum of a row's
+    rewards, A = R_i - mean of R_j over the other rows j of the document, on every real token of row i. The others are
+    drawn independently of it, so the baseline does not bias the gradient. (Ahmadian et al. 2024)
+    """
+    earned = torch.where(mask, rewards, 0.0).sum(1).view(-1, each)
+    others = (earned.sum(1, keepdim=True) - earned) / (each - 1)
+    return torch.where(mask, (earned - others).view(-1, 1), 0.0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

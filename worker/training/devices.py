@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.domain.recipes import Precision
+from worker.training import recomputing
 from worker.training.metrics import Sink
 
 CPU: Final = torch.device("cpu")
@@ -35,9 +36,12 @@ def backward(loss: Tensor) -> None:
         torch.autograd.backward(loss)
 
 
-def note(model: Any, sink: Sink) -> None:
-    """Notes what is in force: the threads now, and the precision as the first matrix product of `model` comes out."""
+def note(model: Any, sink: Sink, *learning: nn.Module) -> None:
+    """Notes what is in force: the threads now, the precision as the first matrix product of `model` comes out, and
+    whether the models that learn, if any do, keep their activations."""
     sink.note("threads", str(torch.get_num_threads()))
+    if learning:
+        sink.note("checkpointing", recomputing.in_force(*learning))
     layers = (each for each in model.base_model.modules() if not isinstance(each, nn.Embedding))
     first = next(each for each in layers if isinstance(getattr(each, "weight", None), Tensor) and each.weight.ndim == 2)
 

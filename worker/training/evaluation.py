@@ -30,7 +30,7 @@ class Measurement:
 
     `score` is the reward model's at the last token the policy wrote, `reference_score` the reference summary's. `kl`
     is the sum over the summary's tokens of the KL divergence, over the whole vocabulary, of the policy's next-token
-    distribution from the SFT policy's, in nats.
+    distribution from the SFT policy's, in nats; not a number where there was no SFT policy to compare with.
     """
 
     sample: Sample
@@ -43,14 +43,18 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """Measurements in the order of the documents, and their means by metric name."""
+    """Measurements in the order of the documents, and the means of what was measured by metric name."""
 
     rows: tuple[Measurement, ...]
     means: dict[str, float]
 
+    def values(self, name: str) -> list[float]:
+        """What a mean is of, in the order of the documents."""
+        return _MEASURED[name](self.rows)
+
     def standard_error(self, name: str) -> float:
         """Of a mean, from the deviation between documents; not a number for a single document."""
-        values = _MEASURED[name](self.rows)
+        values = self.values(name)
         if len(values) < 2:
             return math.nan
         return float(torch.tensor(values, dtype=torch.float64).std()) / math.sqrt(len(values))
@@ -71,7 +75,7 @@ _MEASURED: dict[str, Callable[[Sequence[Measurement]], list[float]]] = {
 
 def evaluate(
     policy_dir: Path,
-    sft_dir: Path,
+    sft_dir: Path | None,
     reward_dir: Path,
     demonstrations: Sequence[Demonstration],
     recipe: EvaluationRecipe,
@@ -87,22 +91,22 @@ def evaluate(
 
     `sampling` gives the limits, and its temperature is the one the KL is measured at (1 where it is 0), so that it is
     comparable with PPO's. Along greedy summaries the KL is that of the greedy path, not an estimate of the mean over
-    samples. With a `state_dir` it goes on after a kill: batches that were written are not written twice, nor are
-    divergences measured twice; scoring is done anew. Raises ValueError without documents, and what `generation.sample`
-    raises.
+    samples. Without an `sft_dir` no KL is measured. With a `state_dir` it goes on after a kill: batches that were
+    written are not written twice, nor are divergences measured twice; scoring is done anew. Raises ValueError without
+    documents, and what `generation.sample` raises.
     """
     chosen = demonstrations[: recipe.documents]
     if not chosen:
         raise ValueError("there is no validation document with a reference summary to evaluate on")
     device = devices.best()
-    codec = tokens.load(policy_dir)
+    codec = tokens.load(policy_dir).stopping_at(template.stop)
     codec.require_same(tokens.load(reward_dir))
     policy = models.load_policy(policy_dir, device)
     prompts = [codec.prompt(each.query, template, sampling.max_query_tokens) for each in chosen]
     decoding = replace(sampling, temperature=recipe.temperature, top_p=1.0, batch=recipe.batch)
     seeds = [seeding.derive(seed, "evaluation", index) for index in range(len(chosen))]
     about = {
-        "recipe": [recipe.to_dict(), sampling.to_dict(), precision, template.text],
+        "recipe": [recipe.to_dict(), sampling.to_dict(), precision, template],
         "data": list(chosen),
         "seed": seed,
         "policy": policy_dir,
@@ -120,21 +124,27 @@ def evaluate(
         states.reached(len(written), words, {"divergences": None}, tensors=kept)
     samples = [written[index] for index in range(len(chosen))]
     measured = None if state is None else state.facts["divergences"]
-    divergences = measured or _divergences(
-        policy,
-        models.load_policy(sft_dir, device),
-        codec,
-        [prompt.tokens for prompt in prompts],
-        [each.tokens for each in samples],
-        recipe.batch,
-        sampling.temperature or 1.0,
-        precision,
-        sink,
+    compared = "not compared" if sft_dir is None else "compared with the SFT policy"
+    divergences = (
+        [math.nan] * len(chosen)
+        if sft_dir is None
+        else measured
+        or _divergences(
+            policy,
+            models.load_policy(sft_dir, device),
+            codec,
+            [prompt.tokens for prompt in prompts],
+            [each.tokens for each in samples],
+            recipe.batch,
+            sampling.temperature or 1.0,
+            precision,
+            sink,
+        )
     )
     del policy
-    words = f"{len(chosen)} of {len(chosen)} summaries, all compared with the SFT policy"
+    words = f"{len(chosen)} of {len(chosen)} summaries, all {compared}"
     states.reached(len(chosen) + 1, words, {"divergences": divergences}, tensors=kept)
-    sink.progress(3 * len(chosen) // 2, 2 * len(chosen), "compared with the SFT policy")
+    sink.progress(3 * len(chosen) // 2, 2 * len(chosen), compared)
     scorer = reward.load(reward_dir, precision, device)
     asked = [scorer.prompt(each.query) for each in chosen]
     scores = scorer.score(asked, [each.tokens for each in samples], sink)
@@ -151,7 +161,11 @@ def evaluate(
         )
         for index, each in enumerate(samples)
     )
-    means = {name: sum(values(rows)) / len(rows) for name, values in _MEASURED.items()}
+    means = {
+        name: sum(values(rows)) / len(rows)
+        for name, values in _MEASURED.items()
+        if name != metrics.EVALUATION_KL or sft_dir is not None
+    }
     for name, mean in means.items():
         sink.metric(name, 0, mean)
     sink.progress(2 * len(chosen), 2 * len(chosen), f"measured {len(chosen)} summaries")

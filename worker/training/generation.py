@@ -31,6 +31,7 @@ from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import Precision, SamplingRecipe
 from worker.training import devices, logprobs, metrics, models, resuming, seeding, tokens
 from worker.training.batches import SHARED_AT_MOST, filled, positions, shared
+from worker.training.cache import make_room
 from worker.training.examples import Query
 from worker.training.logprobs import TEMPERATURE_GUARD
 from worker.training.tokens import Prompt, QueryTokens, RawTokens, SummaryTokens
@@ -70,11 +71,12 @@ def sample(
     """
     if len(queries) != len(seeds):
         raise ValueError(f"{len(queries)} queries and {len(seeds)} seeds: allowed is one seed per query")
-    codec = tokens.load(model_dir)
+    codec = tokens.load(model_dir).stopping_at(template.stop)
     model = models.load_policy(model_dir, devices.best())
-    prompts = [codec.prompt(query, template, recipe.max_query_tokens) for query in queries]
+    asked = {query: codec.prompt(query, template, recipe.max_query_tokens) for query in dict.fromkeys(queries)}
+    prompts = [asked[query] for query in queries]
     about = {
-        "recipe": [recipe.to_dict(), precision],
+        "recipe": [recipe.to_dict(), precision, template.stop],
         "data": [prompt.tokens for prompt in prompts],
         "seed": list(seeds),
         "policy": model_dir,
@@ -178,7 +180,7 @@ def continue_prompts(
     numbers = torch.zeros(len(prompts), across, steps, dtype=torch.float64, device=device)
     drawn = [torch.rand(steps, generator=seeding.generator(seed), dtype=torch.float64) for row in seeds for seed in row]
     numbers[wanted] = torch.stack(drawn).to(device)
-    ended = ~wanted
+    ended, ends = ~wanted, torch.tensor([codec.eos, *codec.stops], device=device)
     cache = None
     chosen: list[Tensor] = []
     with devices.autocast(device, precision):
@@ -192,11 +194,13 @@ def continue_prompts(
                 use_cache=True,
                 logits_to_keep=kept,
             )
+            if step == 0:
+                make_room(out.past_key_values, across * (steps - 1))
             cache, kept = out.past_key_values, across
             logits = out.logits.expand(-1, across, -1).flatten(0, 1)
             feed = choose(logits, numbers[:, :, step].flatten(), recipe.temperature, recipe.top_p).view(-1, across)
             chosen.append(feed)
-            ended |= feed == codec.eos
+            ended |= torch.isin(feed, ends)
             if bool(ended.all()):
                 break
             places = places[:, -1:].expand(-1, across) + 1

@@ -26,6 +26,10 @@ PPO_REWARD = "ppo/reward"
 PPO_ENTROPY = "ppo/entropy"
 PPO_LENGTH = "ppo/length"
 PPO_WITHOUT_EOS = "ppo/without_eos"
+PPO_REPETITION = "ppo/repetition"
+PPO_SCORE_AT_FIRST_LENGTH = "ppo/score_at_first_length"
+PPO_SCORE_LENGTH_CORRELATION = "ppo/score_length_correlation"
+PPO_PREFERENCE = "ppo/preference"
 PPO_POLICY_LOSS = "ppo/policy_loss"
 PPO_VALUE_LOSS = "ppo/value_loss"
 PPO_CLIP_FRACTION = "ppo/clip_fraction"
@@ -64,6 +68,12 @@ DOCS: dict[str, str] = {
     PPO_ENTROPY: "Mean negative log-probability of the sampled tokens: an estimate of the policy's entropy per token.",
     PPO_LENGTH: "Mean tokens per summary, the end token included.",
     PPO_WITHOUT_EOS: "Share of summaries that did not end by themselves.",
+    PPO_REPETITION: "Share of the runs of four tokens in a summary that occurred in it before, mean over summaries.",
+    PPO_SCORE_AT_FIRST_LENGTH: "Mean score that summaries with an end would have if they were as long as in the first "
+    "rollout, by a line through score and log length. Where the score rises and this does not, only length was gained.",
+    PPO_SCORE_LENGTH_CORRELATION: "Correlation of score and log length over the summaries of a rollout that ended.",
+    PPO_PREFERENCE: "Mean probability, as the reward model sees it, that the policy's likeliest summary of a held-out "
+    "document is preferred over the SFT policy's; 0.5 is no better. Blind to what the reward model gets wrong.",
     PPO_POLICY_LOSS: "Clipped policy loss, mean over the steps of one rollout.",
     PPO_VALUE_LOSS: "Clipped value loss, mean over the steps of one rollout, before its coefficient.",
     PPO_CLIP_FRACTION: "Share of tokens whose probability ratio was clipped in the policy loss.",

@@ -7,8 +7,8 @@ stands in config.json as `reward_offset`.
 
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from worker.training import checkpoints, seeding, sharing, tokens
+from worker.training import adapters, attention, checkpoints, seeding, sharing, tokens
 from worker.training.batches import Batch
 from worker.training.errors import CannotTrain
 from worker.training.quiet import quiet
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
+
+attention.install()
 
 
 class ModelMissing(CannotTrain):
@@ -142,8 +144,9 @@ def load_policy(model_dir: Path, device: torch.device) -> Any:
     """
     with quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(
-            str(model_dir), config=_config(str(model_dir)), dtype=torch.float32, use_safetensors=True
+            str(adapters.base_of(model_dir)), config=_config(str(model_dir)), dtype=torch.float32, use_safetensors=True
         )
+    model = adapters.merged(model, model_dir)
     _keep_fp32(model.get_output_embeddings(), device.type)
     return model.to(device).eval()
 
@@ -172,8 +175,9 @@ class ScalarModel:
     that may share its document with others (sharing.reach).
     """
 
-    def __init__(self, stock: Any) -> None:
-        self.stock = stock
+    def __init__(self, stock: Any, within: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """`within` is entered around whatever is computed: a model whose adapter is switched off."""
+        self.stock, self._within = stock, within
         self.offset = float(getattr(stock.config, "reward_offset", 0.0))
         self.reach = sharing.reach(lambda batch: self._read(batch, batch.columns), stock.config, stock.device)
 
@@ -183,11 +187,12 @@ class ScalarModel:
 
     def _read(self, batch: Batch, columns: Tensor) -> Tensor:
         """(N, C) columns of the batch -> (N, C) float32."""
-        states = self.stock.base_model(
-            input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
-        ).last_hidden_state
-        with torch.autocast(states.device.type, enabled=False):
-            read: Tensor = self.stock.score(batch.take(states, columns).float()).squeeze(-1)
+        with self._within():
+            states = self.stock.base_model(
+                input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
+            ).last_hidden_state
+            with torch.autocast(states.device.type, enabled=False):
+                read: Tensor = self.stock.score(batch.take(states, columns).float()).squeeze(-1)
         return read - self.offset
 
     def values(self, batch: Batch) -> Tensor:
@@ -211,9 +216,10 @@ def _scalar(model_dir: Path) -> Any:
     config = _config(str(model_dir))
     config.num_labels = 1
     with quiet():
-        return AutoModelForSequenceClassification.from_pretrained(
-            str(model_dir), config=config, dtype=torch.float32, use_safetensors=True
+        stock = AutoModelForSequenceClassification.from_pretrained(
+            str(adapters.base_of(model_dir)), config=config, dtype=torch.float32, use_safetensors=True
         )
+    return adapters.merged(stock, model_dir)
 
 
 def new_reward(policy_dir: Path, seed: int, device: torch.device) -> ScalarModel:

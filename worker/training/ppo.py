@@ -3,8 +3,10 @@
 P 3.4, 5 and the checklist N+ 20 to 27: policy from the SFT model (or the current policy), value network from the
 reward model, both separate and under one optimizer step; beta fixed; learning rate falling linearly over rollouts. The
 loss of a step is a mean over all real tokens of its minibatch, so that micro-batches change memory and nothing else.
+Where the recipe estimates advantages without a value network, there is none, and all else is the same.
 """
 
+import functools
 import itertools
 import time
 from collections import defaultdict
@@ -20,7 +22,6 @@ from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import PpoRecipe, Precision, SamplingRecipe
 from worker.training import (
     advantages,
-    checkpoints,
     devices,
     generation,
     logprobs,
@@ -28,39 +29,37 @@ from worker.training import (
     models,
     optimization,
     ppo_loss,
+    recomputing,
     resuming,
     rollouts,
     seeding,
     tokens,
+    watches,
 )
 from worker.training.batches import Batch
 from worker.training.examples import Query
 from worker.training.generation import Sample
 from worker.training.memory import MicroBatch
+from worker.training.models import ScalarModel
 from worker.training.rollouts import Models, Rollout
 from worker.training.tokens import Prompt
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutSummary:
-    """One rollout in numbers: means over its episodes, as written, before learning from them."""
-
-    score: float
-    kl: float
-    reward: float
-    length: float
-    without_eos: float
+from worker.training.watches import RolloutSummary
 
 
 @dataclass(frozen=True, slots=True)
 class PpoResult:
-    """What PPO did. `history` has one entry per rollout; `steps` counts optimizer steps."""
+    """What PPO did. `history` has one entry per rollout; `episodes` were learned from in `steps` optimizer steps.
+
+    `value_dir` is None where no value network was trained. `stopped` says why it ended before the recipe's last
+    rollout; None when it did not.
+    """
 
     policy_dir: Path
-    value_dir: Path
+    value_dir: Path | None
     episodes: int
     steps: int
     history: tuple[RolloutSummary, ...]
+    stopped: str | None
 
 
 def train(
@@ -75,38 +74,46 @@ def train(
     out_dir: Path,
     sink: metrics.Sink,
     start_dir: Path | None = None,
+    held_out: Sequence[Query] = (),
     template: PromptTemplate = TLDR,
     state_dir: Path | None = None,
 ) -> PpoResult:
-    """Trains on `recipe.episodes` summaries and writes `out_dir`/policy and `out_dir`/value.
+    """Trains on `recipe.episodes` summaries and writes `out_dir`/policy and, if one was trained, `out_dir`/value.
 
     The queries are gone through in a new order as often as needed. `sampling` gives the limits and the batch to write
     in; its temperature and top_p are not used, PPO has its own. The KL is measured from `sft_dir` even where the
-    policy starts from `start_dir`. With a `state_dir` it goes on after a kill, and leaves its models when it is
-    cancelled, as `sft.train` does; a kill costs the pass over the rollout in hand, or the writing of its summaries.
-    Raises ValueError without queries or when the reward model has another vocabulary, and what `sft.train` raises.
+    policy starts from `start_dir`. The first `recipe.preference_documents` of the `held_out` documents are those of the
+    preference estimate, if the recipe stops by it; nothing is learned from them. A stop leaves policy and value as they
+    are then. With a `state_dir` it goes on after a kill, and leaves its models when it is cancelled, as `sft.train`
+    does; a kill costs the pass over the rollout in hand, or the writing of its summaries. Raises ValueError without
+    queries or needed held-out documents or when the reward model has another vocabulary, NoLayers, CannotAdapt, and
+    what `sft.train` raises.
     """
     if not queries:
         raise ValueError("there is no document to write summaries of")
+    if recipe.stop_preference_drop is not None and not held_out:
+        raise ValueError("there is no held-out document to estimate the preference on: leave out stop_preference_drop")
     device = devices.best()
     codec = tokens.load(sft_dir)
     codec.require_same(tokens.load(reward_dir))
-    trained = Models(
-        policy=models.load_policy(start_dir or sft_dir, device),
-        value=models.load_reward(reward_dir, device),
-        reference=models.load_policy(sft_dir, device),
-        reward=models.load_reward(reward_dir, device),
+    trained = Models.load(start_dir or sft_dir, sft_dir, reward_dir, recipe, device, seed)
+    if recipe.checkpointing:
+        for each in trained.learning().values():
+            recomputing.put_in_force(each)
+    prompts, kept_out = (
+        [codec.prompt(query, template, sampling.max_query_tokens) for query in asked]
+        for asked in (queries, held_out[: recipe.preference_documents])
     )
-    prompts = [codec.prompt(query, template, sampling.max_query_tokens) for query in queries]
-    models.check_length(trained.value.stock, max(len(each.tokens) for each in prompts) + sampling.max_summary_tokens)
+    longest = max(len(each.tokens) for each in [*prompts, *kept_out])
+    models.check_length(trained.reward.stock, longest + sampling.max_summary_tokens)
     decoding = replace(sampling, temperature=recipe.temperature, top_p=1.0)
-    parameters = [*trained.policy.parameters(), *trained.value.parameters()]
+    parameters = itertools.chain.from_iterable(each.parameters() for each in trained.learning().values())
     optimizer = optimization.adam(parameters, recipe.learning_rate, recipe.adam_eps)
     loop = Loop(trained, optimizer, codec, recipe, decoding, precision, seed, sink)
-    learning = resuming.Learning.of(optimizer, policy=trained.policy, value=trained.value.stock)
+    learning = resuming.Learning.of(optimizer, **trained.learning())
     about = {
         "recipe": [recipe.to_dict(), sampling.to_dict(), precision],
-        "data": [prompt.tokens for prompt in prompts],
+        "data": [len(prompts), *(prompt.tokens for prompt in [*prompts, *kept_out])],
         "seed": seed,
         "SFT model": sft_dir,
         "reward model": reward_dir,
@@ -114,11 +121,12 @@ def train(
     }
     states = resuming.States(state_dir, about, sink, out_dir)
     states.need_room(learning)
-    devices.note(trained.policy, sink)
+    devices.note(trained.policy, sink, *trained.learning().values())
+    greedy = replace(decoding, temperature=0.0)
+    watched = watches.HeldOut(trained, codec, kept_out, recipe, greedy, precision, sink)
 
-    def save(place: Path) -> tuple[Path, Path]:
-        policy_dir = checkpoints.save(trained.policy, codec.tokenizer, place / "policy")
-        return policy_dir, checkpoints.save(trained.value.stock, codec.tokenizer, place / "value")
+    def save(place: Path) -> dict[str, Path]:
+        return trained.save(codec.tokenizer, place, merge=recipe.lora_merge)
 
     with states.leaving(save):
         standing = Standing()
@@ -142,25 +150,37 @@ def train(
 
         taken = standing.index + (standing.rollout is not None)
         stream = itertools.islice(endless(prompts, seed), taken * recipe.queries, None)
+        stopped, unlearned = None, list[RolloutSummary]()
         while standing.index < recipe.rollouts:
             index, rollout = standing.index, standing.rollout
             rate = recipe.learning_rate * optimization.share("linear", index, recipe.rollouts)
             optimization.set_learning_rate(optimizer, rate)
+            if (stopped := watched.why_stop(index, standing.preferences)) is not None:
+                break
             if rollout is None:
                 asked = [next(stream) for _ in range(recipe.queries)]
                 rollout = loop.roll_out(index, [prompt for prompt in asked for _ in range(recipe.samples_per_query)])
                 standing.rollout = rollout
                 reached(learned=False)
-            described = _described(rollout, recipe, index, sink)
+            described = watches.describe(rollout, recipe, standing.history, sink)
+            if (stopped := watches.too_far(described, recipe, index)) is not None:
+                unlearned.append(described)
+                break
             loop.learn(rollout, standing, reached)
             sink.metric(metrics.PPO_LEARNING_RATE, index, rate)
             sink.metric(metrics.PPO_EPISODES_PER_SECOND, index, recipe.batch / standing.seconds)
-            standing = Standing([*standing.history, described])
+            standing = Standing([*standing.history, described], standing.preferences)
             reached()
         sink.check()
-    policy_dir, value_dir = save(out_dir)
-    steps = recipe.rollouts * recipe.steps
-    return PpoResult(policy_dir, value_dir, recipe.episodes, steps, tuple(standing.history))
+    written, learned = save(out_dir), standing.index
+    return PpoResult(
+        policy_dir=written["policy"],
+        value_dir=written.get("value"),
+        episodes=learned * recipe.batch,
+        steps=learned * recipe.steps,
+        history=(*standing.history, *unlearned),
+        stopped=stopped,
+    )
 
 
 @dataclass
@@ -168,10 +188,11 @@ class Standing:
     """Where PPO stands: the rollouts it has finished, and the one in hand once it is written.
 
     Of that one: the optimizer steps done on it, sums over tokens by metric name, and when it was begun, on a clock that
-    stood still while nobody worked on it.
+    stood still while nobody worked on it. `preferences` are all estimates so far.
     """
 
     history: list[RolloutSummary] = field(default_factory=list)
+    preferences: list[float] = field(default_factory=list)
     rollout: Rollout | None = None
     steps: int = 0
     sums: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -189,8 +210,13 @@ class Standing:
 
     def facts(self) -> dict[str, Any]:
         """The numbers of it, as JSON."""
-        history = [asdict(each) for each in self.history]
-        return {"history": history, "steps": self.steps, "sums": dict(self.sums), "seconds": self.seconds}
+        return {
+            "history": [asdict(each) for each in self.history],
+            "preferences": [*self.preferences],
+            "steps": self.steps,
+            "sums": dict(self.sums),
+            "seconds": self.seconds,
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """The rollout in hand, if it is written."""
@@ -202,6 +228,7 @@ class Standing:
         told, tensors = state.facts, state.tensors(device)
         return cls(
             [RolloutSummary(**each) for each in told["history"]],
+            told["preferences"],
             Rollout.from_tensors(tensors) if tensors else None,
             told["steps"],
             defaultdict(float, told["sums"]),
@@ -216,13 +243,23 @@ def endless(prompts: Sequence[Prompt], seed: int) -> Iterator[Prompt]:
             yield prompts[index]
 
 
-def targets(rollout: Rollout, recipe: PpoRecipe) -> tuple[Tensor, Tensor]:
-    """(N, S) advantages and returns, 0 on padding, whitened as the recipe says. Returns come before whitening."""
-    rewards = rollout.rewards(recipe.kl_coefficient)
+def targets(rollout: Rollout, recipe: PpoRecipe) -> tuple[Tensor, Tensor | None]:
+    """(N, S) advantages and returns, 0 on padding, whitened as the recipe says. Returns come before whitening.
+
+    Without a value network, which alone learns from them, there are no returns.
+    """
+    rewards, returns = rollout.rewards(recipe.kl_coefficient), None
     if recipe.whiten_rewards:
         rewards = advantages.whiten(rewards, rollout.mask, shift_mean=False)
-    gains, returns = advantages.estimate(rewards, rollout.values, rollout.mask, recipe.gamma, recipe.gae_lambda)
+    if rollout.values is None:
+        gains = advantages.leave_one_out(rewards, rollout.mask, recipe.samples_per_query)
+    else:
+        gains, returns = advantages.estimate(rewards, rollout.values, rollout.mask, recipe.gamma, recipe.gae_lambda)
     return (advantages.whiten(gains, rollout.mask) if recipe.whiten_advantages else gains), returns
+
+
+_Look = tuple[str, float, Callable[[Rollout, Sequence[int], Batch], dict[str, Tensor]]]
+"""The metric that is a loss, its weight, and what gives it and others for some rows of a rollout as a batch."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +284,7 @@ class Loop:
         self.sink.progress(index * parts + part, rounds * parts, f"rollout {index + 1} of {rounds}: {what}")
 
     def roll_out(self, index: int, prompts: Sequence[Prompt]) -> Rollout:
-        """The policy writes one summary per prompt, and all four models look at them."""
+        """The policy writes one summary per prompt, and all models look at them."""
         seeds = [seeding.derive(self.seed, "episode", index, row) for row in range(len(prompts))]
         written: dict[int, Sample] = {}
         for group in generation.write(
@@ -269,7 +306,9 @@ class Loop:
         recipe, index = self.recipe, standing.index
         each = recipe.samples_per_query
         gains, returns = targets(rollout, recipe)
-        self.sink.metric(metrics.PPO_EXPLAINED_VARIANCE, index, _explained(rollout, returns))
+        if returns is not None and rollout.values is not None:
+            explained = watches.explained_variance(returns[rollout.mask], rollout.values[rollout.mask])
+            self.sink.metric(metrics.PPO_EXPLAINED_VARIANCE, index, explained)
         for step in range(standing.steps, recipe.steps):
             epoch, part = divmod(step, recipe.minibatches)
             order = seeding.shuffled(recipe.queries, self.seed, "minibatches", index, epoch)
@@ -285,13 +324,18 @@ class Loop:
         for name, total in standing.sums.items():
             self.sink.metric(name, index, total / (recipe.epochs * int(rollout.mask.sum())))
 
-    def step(self, rollout: Rollout, gains: Tensor, returns: Tensor, rows: Sequence[int]) -> dict[str, float]:
+    def step(self, rollout: Rollout, gains: Tensor, returns: Tensor | None, rows: Sequence[int]) -> dict[str, float]:
         """One optimizer step of policy and value on some episodes. Gives sums over their real tokens by metric name.
 
-        The loss is the mean over the real tokens of all rows: policy loss + value_coefficient * value loss.
+        The loss is the mean over the real tokens of all rows: policy loss + value_coefficient * value loss, or the
+        policy loss alone where there is no value network.
         """
         real = int(rollout.mask[list(rows)].sum())
         device, pad, reach = rollout.mask.device, self.codec.pad, self.trained.reach
+        looks: list[_Look] = [(metrics.PPO_POLICY_LOSS, 1.0, functools.partial(self._policy, gains))]
+        if self.trained.value is not None and returns is not None:
+            look = functools.partial(self._value, self.trained.value, returns)
+            looks.append((metrics.PPO_VALUE_LOSS, self.recipe.value_coefficient, look))
 
         def gradients(size: int) -> dict[str, float]:
             sums: defaultdict[str, float] = defaultdict(float)
@@ -299,11 +343,8 @@ class Loop:
                 for chosen, batch in rollout.micro_batches(rows, size, pad, reach):
                     self.sink.check()
                     # One network after the other: the activations of only one are held.
-                    for loss, weight, look in (
-                        (metrics.PPO_POLICY_LOSS, 1.0, self._policy),
-                        (metrics.PPO_VALUE_LOSS, self.recipe.value_coefficient, self._value),
-                    ):
-                        found = look(rollout, gains, returns, chosen, batch)
+                    for loss, weight, look in looks:
+                        found = look(rollout, chosen, batch)
                         devices.backward(weight * found[loss] / real)
                         for name, total in found.items():
                             sums[name] += optimization.finite(total.detach(), f"PPO, {name}")
@@ -314,62 +355,36 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         return sums
 
-    def _policy(
-        self, rollout: Rollout, gains: Tensor, returns: Tensor, rows: Sequence[int], batch: Batch
-    ) -> dict[str, Tensor]:
+    def _policy(self, gains: Tensor, rollout: Rollout, rows: Sequence[int], batch: Batch) -> dict[str, Tensor]:
         """The policy loss, with its graph, and what else is counted, without: () sums over real tokens."""
         new = logprobs.of_summaries(self.trained.policy, batch, self.recipe.temperature)
         seen, old, gain = new.detach(), rollout.logprobs[rows, : batch.width], gains[rows, : batch.width]
+        clip = self.recipe.clip
         return _sums(
             batch,
             {
-                metrics.PPO_POLICY_LOSS: ppo_loss.policy_losses(new, old, gain, self.recipe.clip),
-                metrics.PPO_CLIP_FRACTION: ppo_loss.policy_clipped(seen, old, gain, self.recipe.clip).float(),
+                metrics.PPO_POLICY_LOSS: ppo_loss.policy_losses(new, old, gain, clip),
+                metrics.PPO_CLIP_FRACTION: ppo_loss.policy_clipped(seen, old, gain, clip).float(),
                 metrics.PPO_STEP_KL: ppo_loss.step_kl(seen, old),
             },
         )
 
     def _value(
-        self, rollout: Rollout, gains: Tensor, returns: Tensor, rows: Sequence[int], batch: Batch
+        self, network: ScalarModel, returns: Tensor, rollout: Rollout, rows: Sequence[int], batch: Batch
     ) -> dict[str, Tensor]:
         """The value loss, with its graph, and what else is counted, without: () sums over real tokens."""
-        new = self.trained.value.values(batch)
+        assert rollout.values is not None, "the value network looked at the rollout"
+        new = network.values(batch)
         seen, old, goal = new.detach(), rollout.values[rows, : batch.width], returns[rows, : batch.width]
+        clip = self.recipe.value_clip
         return _sums(
             batch,
             {
-                metrics.PPO_VALUE_LOSS: ppo_loss.value_losses(new, old, goal, self.recipe.value_clip),
-                metrics.PPO_VALUE_CLIP_FRACTION: ppo_loss.value_clipped(
-                    seen, old, goal, self.recipe.value_clip
-                ).float(),
+                metrics.PPO_VALUE_LOSS: ppo_loss.value_losses(new, old, goal, clip),
+                metrics.PPO_VALUE_CLIP_FRACTION: ppo_loss.value_clipped(seen, old, goal, clip).float(),
             },
         )
 
 
 def _sums(batch: Batch, by_token: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.where(batch.summary_mask, each, 0.0).sum() for name, each in by_token.items()}
-
-
-def _described(rollout: Rollout, recipe: PpoRecipe, index: int, sink: metrics.Sink) -> RolloutSummary:
-    kl = rollout.kl()
-    described = RolloutSummary(
-        score=float(rollout.scores.mean()),
-        kl=float(kl.mean()),
-        reward=float((rollout.scores - recipe.kl_coefficient * kl).mean()),
-        length=float(rollout.mask.sum(1).float().mean()),
-        without_eos=1.0 - float(rollout.finished.float().mean()),
-    )
-    sink.metric(metrics.PPO_SCORE, index, described.score)
-    sink.metric(metrics.PPO_KL, index, described.kl)
-    sink.metric(metrics.PPO_REWARD, index, described.reward)
-    sink.metric(metrics.PPO_LENGTH, index, described.length)
-    sink.metric(metrics.PPO_WITHOUT_EOS, index, described.without_eos)
-    sink.metric(metrics.PPO_ENTROPY, index, -float(advantages.masked_mean(rollout.logprobs, rollout.mask)))
-    return described
-
-
-def _explained(rollout: Rollout, returns: Tensor) -> float:
-    """1 - var(returns - values) / var(returns) over real tokens; 0 when the returns do not vary."""
-    real = returns[rollout.mask]
-    spread = float(real.var(correction=0))
-    return 1.0 - float((real - rollout.values[rollout.mask]).var(correction=0)) / spread if spread > 0 else 0.0

@@ -18,8 +18,19 @@ from torch import Tensor
 
 from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import Precision, RewardRecipe, SamplingRecipe
-from worker.training import checkpoints, devices, metrics, models, optimization, resuming, seeding, tokens
+from worker.training import (
+    checkpoints,
+    devices,
+    metrics,
+    models,
+    optimization,
+    recomputing,
+    resuming,
+    seeding,
+    tokens,
+)
 from worker.training.accuracy import Accuracy, ScoredPair, accuracy, by_confidence, by_policies
+from worker.training.adapters import Adapted
 from worker.training.batches import collate, length_sorted, micro_batches
 from worker.training.examples import Demonstration, Pair, Query
 from worker.training.memory import MicroBatch
@@ -73,7 +84,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A reward model with the prompts and limits it was trained with, which are saved beside its weights."""
+    """A reward model with the prompts and limits it was trained with, which are saved beside its weights.
+
+    `adapted` is its adapter while it learns by one.
+    """
 
     model: ScalarModel
     codec: tokens.Codec
@@ -82,6 +96,7 @@ class Scorer:
     max_summary_tokens: int
     device: torch.device
     precision: Precision
+    adapted: Adapted | None = None
 
     def prompt(self, query: Query) -> QueryTokens:
         """The document as this reward model reads it."""
@@ -90,6 +105,12 @@ class Scorer:
     def summary(self, text: str) -> SummaryTokens:
         """A text as this reward model reads it, end token included."""
         return self.codec.summary(text, self.max_summary_tokens)
+
+    def save(self, out_dir: Path, *, merge: bool) -> Path:
+        """Writes the model, the last thing that is done with it."""
+        if self.adapted is None:
+            return checkpoints.save(self.model.stock, self.codec.tokenizer, out_dir)
+        return self.adapted.save(self.codec.tokenizer, out_dir, merge=merge)
 
     @torch.inference_mode()
     def score(
@@ -208,14 +229,14 @@ def train(
     for number in range(state.facts["attempt"] if state is not None else 0, recipe.seeds):
         attempt_seed = _seed(seed, number)
         scorer = _scorer(sft_dir, attempt_seed, recipe, sampling, template, precision)
-        with states.leaving(functools.partial(_leave, scorer, None if best is None else out_dir)):
+        with states.leaving(functools.partial(_leave, scorer, recipe, None if best is None else out_dir)):
             fit = _Fit(scorer, recipe, number, steps, best, out_dir, states, sink)
             loss = fit.train(learned, attempt_seed, state)
             offset = _normalise(scorer, shown, sink)
             attempt = _Attempt(number, loss, offset, tuple(scorer.score_pairs(held_out_pairs, sink)))
             if best is None or attempt.rank < best.rank:
                 sink.check()
-                checkpoints.save(scorer.model.stock, scorer.codec.tokenizer, out_dir)
+                scorer.save(out_dir, merge=recipe.lora_merge)
                 best = attempt
         state = None
         words = f"attempt {number + 1} of {recipe.seeds}"
@@ -242,11 +263,11 @@ def train(
     return result
 
 
-def _leave(scorer: Scorer, best_dir: Path | None, place: Path) -> Path:
+def _leave(scorer: Scorer, recipe: RewardRecipe, best_dir: Path | None, place: Path) -> Path:
     """The best model so far, or the one that is being trained where there is none."""
     if best_dir is not None:
         return checkpoints.linked(best_dir, place)
-    return checkpoints.save(scorer.model.stock, scorer.codec.tokenizer, place)
+    return scorer.save(place, merge=recipe.lora_merge)
 
 
 def _seed(seed: int, attempt: int) -> int:
@@ -295,8 +316,21 @@ def _scorer(
         "max_query_tokens": sampling.max_query_tokens,
         "max_summary_tokens": recipe.max_summary_tokens,
     }
-    codec = tokens.load(sft_dir)
-    return Scorer(model, codec, template, sampling.max_query_tokens, recipe.max_summary_tokens, device, precision)
+    adapted = None
+    if recipe.lora_rank:
+        adapted = Adapted(
+            model.stock,
+            sft_dir,
+            rank=recipe.lora_rank,
+            alpha=recipe.lora_alpha,
+            targets=recipe.lora_targets,
+            seed=seed,
+            head=True,
+        )
+    if recipe.checkpointing:
+        recomputing.put_in_force(model.stock)
+    codec, limits = tokens.load(sft_dir), (sampling.max_query_tokens, recipe.max_summary_tokens)
+    return Scorer(model, codec, template, *limits, device, precision, adapted)
 
 
 @dataclass(frozen=True)
@@ -326,7 +360,7 @@ class _Fit:
             resuming.Learning.of(optimizer, reward=scorer.model.stock),
         )
         self.states.need_room(learning)
-        devices.note(scorer.model.stock, sink)
+        devices.note(scorer.model.stock, sink, scorer.model.stock)
         batches = [
             [rows[index] for index in order[start : start + recipe.batch]]
             for epoch in range(recipe.epochs)

@@ -1,21 +1,24 @@
-"""Rollouts: the policy writes summaries, and four models look at each of them once.
+"""Rollouts: the policy writes summaries, and every model looks at each of them once.
 
-Knows policy, reference, value and reward model. Knows nothing of optimizers. P 5.3: reward_t = -beta * (log pi -
-log pi_sft) on every token, plus the score on the end token; a summary without an end token scores a fixed number
-instead. Log-probabilities of policy and reference come from the same function on the same batch, so their difference
-is 0 as long as their weights are equal.
+Knows policy, reference, reward model, and the value network if there is one. Knows nothing of optimizers. P 5.3:
+reward_t = -beta * (log pi - log pi_sft) on every token, plus the score on the end token; a summary without an end
+token scores a fixed number instead. Log-probabilities of policy and reference come from the same function on the same
+batch, so their difference is 0 as long as their weights are equal.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import chain
+from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.domain.recipes import PpoRecipe, Precision
-from worker.training import devices, logprobs, metrics, tokens
+from worker.training import checkpoints, devices, logprobs, metrics, models, tokens
+from worker.training.adapters import Adapted, Unadapted
 from worker.training.batches import Batch, micro_batches
 from worker.training.models import ScalarModel
 from worker.training.tokens import QueryTokens, SummaryTokens
@@ -23,28 +26,68 @@ from worker.training.tokens import QueryTokens, SummaryTokens
 
 @dataclass(frozen=True)
 class Models:
-    """The four models of PPO. Policy and value learn; reference and reward do not.
+    """The models of PPO. Policy and value learn, where there is a value network; reference and reward do not.
 
-    `reach` is the longest sequence that may share its document with others in all four of them (sharing.reach).
+    `adapted` has those of `policy` and `value` that learn by an adapter. `reach` is the longest sequence that may share
+    its document with others in all models (sharing.reach).
     """
 
     policy: Any
-    value: ScalarModel
+    value: ScalarModel | None
     reference: Any
     reward: ScalarModel
+    adapted: Mapping[str, Adapted] = field(default_factory=dict)
     reach: int = field(init=False)
 
     def __post_init__(self) -> None:
         policies = (logprobs.reach(each) for each in (self.policy, self.reference))
-        object.__setattr__(self, "reach", min(self.value.reach, self.reward.reach, *policies))
+        scalars = (each.reach for each in (self.value, self.reward) if each is not None)
+        object.__setattr__(self, "reach", min(*scalars, *policies))
+
+    @classmethod
+    def load(
+        cls, start_dir: Path, sft_dir: Path, reward_dir: Path, recipe: PpoRecipe, device: torch.device, seed: int
+    ) -> Self:
+        """Policy from `start_dir`, reference from `sft_dir`, value network, if any, and reward model from `reward_dir`.
+
+        A policy with an adapter that starts from the SFT model is its own reference, a value network with one its own
+        reward model: the adapter is switched off.
+        """
+        policy, adapted = models.load_policy(start_dir, device), dict[str, Adapted]()
+        lora = functools.partial(Adapted, alpha=recipe.lora_alpha, targets=recipe.lora_targets, seed=seed)
+        if recipe.lora_rank:
+            adapted["policy"] = lora(policy, start_dir, rank=recipe.lora_rank)
+        shared = recipe.lora_rank and start_dir.resolve() == sft_dir.resolve()
+        reference = Unadapted(adapted["policy"]) if shared else models.load_policy(sft_dir, device)
+        reward, value = models.load_reward(reward_dir, device), None
+        if recipe.value_lora_rank:
+            adapted["value"] = lora(reward.stock, reward_dir, rank=recipe.value_lora_rank, head=True)
+            value, reward = reward, ScalarModel(reward.stock, adapted["value"].off)
+        elif recipe.learns_values:
+            value = models.load_reward(reward_dir, device)
+        return cls(policy, value, reference, reward, adapted)
+
+    def learning(self) -> dict[str, nn.Module]:
+        """The models that learn, by name."""
+        learning = {"policy": self.policy}
+        return learning if self.value is None else learning | {"value": self.value.stock}
+
+    def save(self, tokenizer: Any, place: Path, *, merge: bool) -> dict[str, Path]:
+        """Writes the models that learn into directories by name, the last thing that is done with them."""
+        return {
+            name: self.adapted[name].save(tokenizer, place / name, merge=merge)
+            if name in self.adapted
+            else checkpoints.save(model, tokenizer, place / name)
+            for name, model in self.learning().items()
+        }
 
 
 @dataclass(frozen=True)
 class Rollout:
     """N summaries of at most S tokens. Tensors are float32 and 0 on padding; `mask` (N, S) is true on real tokens.
 
-    logprobs, reference_logprobs, values: (N, S). scores: (N,), the fixed score for a missing end token included.
-    finished: (N,) bool.
+    logprobs, reference_logprobs, values: (N, S); values are None without a value network. scores: (N,), the fixed score
+    for a missing end token included. finished: (N,) bool. The summaries of one document stand together.
     """
 
     prompts: tuple[QueryTokens, ...]
@@ -52,7 +95,7 @@ class Rollout:
     mask: Tensor
     logprobs: Tensor
     reference_logprobs: Tensor
-    values: Tensor
+    values: Tensor | None
     scores: Tensor
     finished: Tensor
 
@@ -68,7 +111,7 @@ class Rollout:
         for name, value in ((each.name, getattr(self, each.name)) for each in fields(self)):
             if isinstance(value, Tensor):
                 found[name] = value
-            else:
+            elif value is not None:
                 found[f"{name}.ids"] = torch.tensor([*chain.from_iterable(value)])
                 found[f"{name}.lengths"] = torch.tensor([len(row) for row in value])
         return found
@@ -78,8 +121,8 @@ class Rollout:
         """The rollout that `to_tensors` took apart."""
         values: dict[str, Any] = {}
         for name in (each.name for each in fields(cls)):
-            if name in tensors:
-                values[name] = tensors[name]
+            if f"{name}.ids" not in tensors:
+                values[name] = tensors.get(name)
             else:
                 rows = torch.split(tensors[f"{name}.ids"], tensors[f"{name}.lengths"].tolist())
                 values[name] = tuple(tuple(row.tolist()) for row in rows)
@@ -108,12 +151,13 @@ def look(
 ) -> Rollout:
     """Log-probabilities, values and scores of the summaries, in length-sorted micro-batches.
 
-    Under bf16 all four models' weights are cast once for the whole pass.
+    Under bf16 the weights of every model are cast once for the whole pass.
     """
     device = trained.policy.device
     count, width = len(summaries), max(map(len, summaries))
     mask = torch.zeros(count, width, dtype=torch.bool, device=device)
-    new, old, values = (torch.zeros(count, width, device=device) for _ in range(3))
+    new, old = (torch.zeros(count, width, device=device) for _ in range(2))
+    values = None if trained.value is None else torch.zeros(count, width, device=device)
     scores = torch.zeros(count, device=device)
     with devices.autocast(device, precision):
         for rows, batch in micro_batches(
@@ -123,8 +167,34 @@ def look(
             mask[rows, : batch.width] = batch.summary_mask
             new[rows, : batch.width] = logprobs.of_summaries(trained.policy, batch, recipe.temperature)
             old[rows, : batch.width] = logprobs.of_summaries(trained.reference, batch, recipe.temperature)
-            values[rows, : batch.width] = trained.value.values(batch)
+            if trained.value is not None and values is not None:
+                values[rows, : batch.width] = trained.value.values(batch)
             scores[rows] = trained.reward.scores(batch)
-    finished = torch.tensor([codec.finished(summary) for summary in summaries], device=device)
+    finished = _finished(codec, summaries, device)
     scores = torch.where(finished, scores, recipe.missing_eos_score)
     return Rollout(tuple(prompts), tuple(summaries), mask, new, old, values, scores, finished)
+
+
+@torch.inference_mode()
+def judge(
+    reward: ScalarModel,
+    codec: tokens.Codec,
+    prompts: Sequence[QueryTokens],
+    summaries: Sequence[SummaryTokens],
+    recipe: PpoRecipe,
+    precision: Precision,
+    sink: metrics.Sink,
+) -> Tensor:
+    """(N,) float32: the scores that `look` gives, without looking at anything else."""
+    device = reward.stock.device
+    scores = torch.zeros(len(summaries), device=device)
+    with devices.autocast(device, precision):
+        for rows, batch in micro_batches(prompts, summaries, recipe.micro_batch, codec.pad, device, reach=reward.reach):
+            sink.check()
+            scores[rows] = reward.scores(batch)
+    return torch.where(_finished(codec, summaries, device), scores, recipe.missing_eos_score)
+
+
+def _finished(codec: tokens.Codec, summaries: Sequence[SummaryTokens], device: torch.device) -> Tensor:
+    """(N,) bool"""
+    return torch.tensor([codec.finished(summary) for summary in summaries], device=device)

@@ -17,7 +17,18 @@ from torch import Tensor
 
 from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import LossOn, Precision, SamplingRecipe, SftRecipe
-from worker.training import checkpoints, devices, logprobs, metrics, models, optimization, resuming, seeding, tokens
+from worker.training import (
+    checkpoints,
+    devices,
+    logprobs,
+    metrics,
+    models,
+    optimization,
+    recomputing,
+    resuming,
+    seeding,
+    tokens,
+)
 from worker.training.batches import Batch, collate, length_sorted
 from worker.training.examples import Demonstration
 from worker.training.memory import MicroBatch
@@ -79,6 +90,8 @@ def train(
     held_out = [encoded(each) for each in validation]
     model = models.load_policy(base_dir, device)
     models.check_length(model, max(map(len, [*rows, *held_out])))
+    if recipe.checkpointing:
+        recomputing.put_in_force(model)
 
     def validate(step: int) -> float | None:
         if not held_out:
@@ -103,7 +116,7 @@ def train(
     }
     states = resuming.States(state_dir, about, sink, out_dir)
     states.need_room(learning)
-    devices.note(model, sink)
+    devices.note(model, sink, model)
 
     def gradients(batch: Sequence[_Example], size: int) -> Tensor:
         return _gradients(model, batch, recipe.loss_on, size, codec.pad, device, precision, sink)

@@ -4,7 +4,7 @@ Knows the prompt limit, the leading space, the end token, and that padding is no
 Three kinds of ids are three types, so that raw samples cannot be scored by mistake.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NewType, cast
 
@@ -38,12 +38,24 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Codec:
-    """A tokenizer with its special ids. `prefix` is what the tokenizer itself puts before a text (nothing or BOS)."""
+    """A tokenizer with its special ids. `prefix` is what the tokenizer itself puts before a text (nothing or BOS).
+
+    With a `stop`, the tokens `stops` that hold it end a summary too: the model was not taught the end token.
+    """
 
     tokenizer: Any
     eos: int
     pad: int
     prefix: tuple[int, ...]
+    stop: str = ""
+    stops: frozenset[int] = frozenset()
+
+    def stopping_at(self, stop: str) -> "Codec":
+        """The codec for a model whose summaries end at `stop`; the same one where that is empty."""
+        if not stop:
+            return self
+        texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
+        return replace(self, stop=stop, stops=frozenset(token for token, text in enumerate(texts) if stop in text))
 
     def ids(self, text: str) -> list[int]:
         """Plain tokens of a text. A special token spelled out in a post is text, not a special token."""
@@ -70,8 +82,17 @@ class Codec:
         return SummaryTokens((*words[: limit - 1], self.eos))
 
     def cut(self, raw: RawTokens) -> SummaryTokens:
-        """The tokens up to and with the first end token; all of them when there is none."""
-        return SummaryTokens(raw[: raw.index(self.eos) + 1] if self.eos in raw else raw)
+        """The tokens up to and with the first end token; all of them when there is none.
+
+        The end token stands in the place of a stop. What a token has before its stop, such as a full stop, is kept:
+        then the summary may be longer than `raw`.
+        """
+        place = next((place for place, token in enumerate(raw) if token == self.eos or token in self.stops), None)
+        if place is None:
+            return SummaryTokens(raw)
+        last = raw[place]
+        kept = self.ids(self.tokenizer.decode([last]).partition(self.stop)[0]) if last in self.stops else []
+        return SummaryTokens((*raw[:place], *kept, self.eos))
 
     def require_same(self, other: "Codec") -> None:
         """Raises UnusableTokenizer unless both give every text the same ids; a model cannot read another's tokens."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.prompts import TLDR, InvalidTemplate, PromptTemplate, PromptTooLong
+from app.domain.prompts import TLDR, FewShot, InvalidTemplate, PromptTemplate, PromptTooLong, WorkedExample
 
 POST = PromptTemplate("{post}")
 
@@ -115,3 +115,41 @@ def test_templates_that_are_refused(text: str, words: str) -> None:
 
 def test_braces_in_templates_and_posts_are_text() -> None:
     assert PromptTemplate("{{x}} {post}").render("r", "t", "{title}") == "{x} {title}"
+
+
+FIRST, SECOND = (WorkedExample("pets", title, f"{title} post", f" {title}\nsummary ") for title in ("Cat", "Dog"))
+ASKED = "SUBREDDIT: r/r\n\nTITLE: t\n\nPOST: mine\n\nTL;DR:"
+
+
+def shown(example: WorkedExample) -> str:
+    return (
+        f"SUBREDDIT: r/pets\n\nTITLE: {example.title}\n\nPOST: {example.post}\n\nTL;DR: {example.title} summary"
+        "\n\n=====\n\n"
+    )
+
+
+def test_examples_come_before_the_question_each_summary_on_a_line() -> None:
+    few = FewShot(TLDR.text, (FIRST, SECOND), room=1000)
+    assert few.fit("r", "t", "mine", len, 1000) == shown(FIRST) + shown(SECOND) + ASKED
+    assert few.stop == "\n" and TLDR.stop == ""
+
+
+def test_where_not_all_fit_the_last_examples_stay_whole() -> None:
+    whole = len(shown(FIRST) + shown(SECOND) + ASKED)
+    assert FewShot(TLDR.text, (FIRST, SECOND), whole).fit("r", "t", "mine", len, whole).startswith(shown(FIRST))
+    less = FewShot(TLDR.text, (FIRST, SECOND), whole - 1)
+    assert less.fit("r", "t", "mine", len, whole) == shown(SECOND) + ASKED
+    assert FewShot(TLDR.text, (FIRST, SECOND), len(ASKED)).fit("r", "t", "mine", len, whole) == ASKED
+
+
+def test_the_question_is_cut_as_without_examples() -> None:
+    few = FewShot(TLDR.text, (FIRST,), room=1000)
+    limit = len(ASKED) + 2
+    assert few.fit("r", "t", "mine\nmore of it", len, limit) == shown(FIRST) + ASKED
+    with pytest.raises(PromptTooLong):
+        few.fit("r", "t", "mine", len, 10)
+
+
+def test_no_document_is_its_own_example() -> None:
+    few = FewShot(TLDR.text, (FIRST, SECOND), room=1000)
+    assert few.fit("pets", SECOND.title, SECOND.post, len, 1000).count("Dog") == 2, "in the title and in the post"

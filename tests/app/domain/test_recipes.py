@@ -12,6 +12,7 @@ from app.domain.recipes import (
     LabelsRecipe,
     PairingRecipe,
     PpoRecipe,
+    PromotionRecipe,
     Recipe,
     RewardRecipe,
     SamplingRecipe,
@@ -19,7 +20,16 @@ from app.domain.recipes import (
     scaled,
 )
 
-PARTS = (SamplingRecipe, PairingRecipe, SftRecipe, LabelsRecipe, RewardRecipe, PpoRecipe, EvaluationRecipe)
+PARTS = (
+    SamplingRecipe,
+    PairingRecipe,
+    SftRecipe,
+    LabelsRecipe,
+    RewardRecipe,
+    PpoRecipe,
+    EvaluationRecipe,
+    PromotionRecipe,
+)
 
 
 def test_the_paper_by_its_own_numbers() -> None:
@@ -32,6 +42,10 @@ def test_the_paper_by_its_own_numbers() -> None:
     assert (paper.sampling.max_query_tokens, paper.sampling.max_summary_tokens) == (512, 48)
     assert paper.reward.max_summary_tokens == 128 and paper.evaluation.temperature == 0
     assert 999_000 < paper.ppo.episodes < 1_001_000
+    assert paper.ppo.advantage == "gae" and paper.ppo.samples_per_query == 1
+    assert paper.ppo.stop_kl is None and paper.ppo.stop_preference_drop is None
+    assert paper.ppo.lora_rank == paper.ppo.value_lora_rank == paper.reward.lora_rank == 0
+    assert not any(part.checkpointing for part in (paper.sft, paper.reward, paper.ppo))
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -53,7 +67,7 @@ def test_digests_differ_where_recipes_differ_and_only_there() -> None:
 def test_every_field_says_what_it_is_and_where_it_comes_from() -> None:
     for part in (*PARTS, Recipe):
         for each in fields(part):
-            if each.name not in {"sampling", "pairing", "sft", "labels", "reward", "ppo", "evaluation"}:
+            if each.name not in {"sampling", "pairing", "sft", "labels", "reward", "ppo", "evaluation", "promotion"}:
                 assert each.metadata["doc"].endswith("."), (part, each.name)
                 assert each.metadata["source"], (part, each.name)
 
@@ -113,6 +127,25 @@ def test_recipes_are_frozen() -> None:
             {"ppo": {"episodes": 64, "batch": 64, "samples_per_query": 3}},
             "ppo.samples_per_query is 3: allowed is a divisor of ppo.batch / ppo.minibatches, which is 64",
         ),
+        (
+            {"ppo": {"advantage": "rloo"}},
+            "ppo.samples_per_query is 1: allowed is at least 2 with ppo.advantage rloo",
+        ),
+        (
+            {"ppo": {"advantage": "rloo", "samples_per_query": 4, "gamma": 0.9}},
+            "ppo.gamma is 0.9: allowed is 1 with ppo.advantage rloo",
+        ),
+        (
+            {"ppo": {"advantage": "rloo", "samples_per_query": 4, "value_lora_rank": 2}},
+            "ppo.value_lora_rank is 2: allowed is 0 with ppo.advantage rloo, which has no value network",
+        ),
+        (
+            {"ppo": {"lora_merge": False}},
+            "ppo.lora_merge is False: allowed is true while ppo.lora_rank and ppo.value_lora_rank are 0",
+        ),
+        ({"reward": {"lora_merge": False}}, "reward.lora_merge is False: allowed is true while reward.lora_rank is 0"),
+        ({"ppo": {"stop_kl": 0}}, "ppo.stop_kl is 0: allowed is a number above 0 and at most 10000 or null"),
+        ({"ppo": {"advantage": "grpo"}}, "ppo.advantage is 'grpo': allowed is gae or rloo"),
         (
             {"sft": {"batch": 10, "micro_batch": 4}},
             "sft.batch is 10: allowed is a multiple of sft.micro_batch, which is 4",

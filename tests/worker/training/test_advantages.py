@@ -34,6 +34,24 @@ def test_padding_does_not_leak_into_advantages() -> None:
     assert torch.equal(clean[0], dirty[0]) and torch.equal(clean[1], dirty[1])
 
 
+def test_leave_one_out_compares_a_summary_with_the_others_of_its_document() -> None:
+    mask = torch.tensor([[True, True], [True, False], [True, True], [True, True], [True, False], [True, True]])
+    rewards = torch.tensor([[1.0, 2.0], [5.0, 9.0], [0.0, 1.0], [-1.0, 0.0], [-3.0, 9.0], [2.0, 2.0]])
+    found = advantages.leave_one_out(rewards, mask, 3)
+    # The documents' summaries earned 3, 5, 1 and -1, -3, 4.
+    expected = [
+        3 - (5 + 1) / 2,
+        5 - (3 + 1) / 2,
+        1 - (3 + 5) / 2,
+        -1 - (-3 + 4) / 2,
+        -3 - (-1 + 4) / 2,
+        4 - (-1 - 3) / 2,
+    ]
+    for row, gain in enumerate(expected):
+        assert found[row][mask[row]].tolist() == [gain] * int(mask[row].sum())
+    assert found[~mask].abs().sum() == 0
+
+
 @pytest.mark.parametrize("shift_mean", [True, False])
 def test_whiten_uses_the_biased_variance_of_real_tokens(shift_mean: bool) -> None:
     mask = torch.tensor([[True, True, False], [True, False, False]])

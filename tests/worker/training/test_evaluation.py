@@ -75,3 +75,15 @@ def test_nothing_to_evaluate_on_is_said(sft_run: sft.SftResult, reward_run: rewa
             sft_run.directory, sft_run.directory, reward_run.directory, [], EvaluationRecipe(), metrics.NullSink(),
             sampling=SAMPLING, precision="fp32", seed=1,
         )  # fmt: skip
+
+
+def test_without_an_sft_policy_all_but_the_divergence_is_measured(
+    base_dir: Path, reward_run: reward.RewardResult, sft_run: sft.SftResult
+) -> None:
+    result = evaluation.evaluate(
+        base_dir, None, reward_run.directory, DEMONSTRATIONS, EvaluationRecipe(documents=5, batch=4),
+        sink := metrics.ListSink(), sampling=SAMPLING, precision="fp32", seed=1,
+    )  # fmt: skip
+    both = run(base_dir, sft_run, reward_run, metrics.NullSink())
+    assert math.isnan(result.rows[0].kl) and both.means.pop(metrics.EVALUATION_KL) > 0
+    assert result.means == both.means and not sink.series(metrics.EVALUATION_KL)

@@ -4,12 +4,14 @@ from typing import Any
 import pytest
 import torch
 
-from app.domain.recipes import SamplingRecipe
+from app.domain.prompts import FEW_SHOT_QUESTION, TLDR, FewShot, WorkedExample
+from app.domain.recipes import Precision, SamplingRecipe
 from tests.support import tiny_models
-from worker.training import devices, generation, sft
+from worker.training import devices, generation, logprobs, models, sft, tokens
+from worker.training.batches import collate
 from worker.training.devices import CPU
 from worker.training.metrics import Cancelled, ListSink, NullSink
-from worker.training.tokens import Codec
+from worker.training.tokens import Codec, SummaryTokens
 
 RECIPE = SamplingRecipe(max_query_tokens=64, max_summary_tokens=12, batch=4)
 QUERIES = [tiny_models.query(seed, 4 + seed % 5 * 5) for seed in range(10)]
@@ -57,6 +59,37 @@ def test_samples_of_one_query_share_its_reading_and_stay_the_same(
     monkeypatch.setattr(generation, "continue_prompts", counted)
     assert generation.sample(sft_run.directory, queries, RECIPE, seeds, NullSink()) == [each for (each,) in alone]
     assert read == [(1, 4), (3, 4), (1, 1)], "four of the first query, two of another beside two single ones, the rest"
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("fp32", 1e-5), ("bf16", 3e-2)])
+@pytest.mark.parametrize("each", [1, 3])
+def test_a_token_is_drawn_with_the_probability_it_is_scored_with(
+    sft_run: sft.SftResult, monkeypatch: pytest.MonkeyPatch, each: int, precision: Precision, rounding: float
+) -> None:
+    drawn: list[torch.Tensor] = []
+    plain = generation.choose
+
+    def noted(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+        chosen = plain(logits, numbers, temperature, top_p)
+        drawn.append((logits.double() / temperature).log_softmax(-1).gather(1, chosen.unsqueeze(1)).squeeze(1))
+        return chosen
+
+    monkeypatch.setattr(generation, "choose", noted)
+    codec, model = tokens.load(sft_run.directory), models.load_policy(sft_run.directory, CPU)
+    prompts = [codec.prompt(query, TLDR, 64).tokens for query in QUERIES[:4]]
+    seeds = [[100 * row + place for place in range(each)] for row in range(4)]
+    raw = generation.continue_prompts(model, prompts, seeds, codec, RECIPE, precision, NullSink())
+    sampled = torch.stack(drawn, 1)
+    batch = collate(
+        [prompt for prompt in prompts for _ in range(each)],
+        [SummaryTokens(row) for row in raw],
+        codec.pad,
+        CPU,
+        together=[each] * 4,
+    )
+    with torch.inference_mode(), devices.autocast(CPU, precision):
+        scored = logprobs.of_summaries(model, batch, RECIPE.temperature)
+    assert sampled.shape == scored.shape and (sampled - scored).abs().max() <= rounding
 
 
 def test_greedy_takes_the_likeliest_token_of_the_plain_model(policy: Any, base_dir: Path, codec: Codec) -> None:
@@ -109,3 +142,17 @@ def test_nothing_asked_nothing_written(base_dir: Path) -> None:
 
 def test_the_device_is_the_cpu_where_there_is_no_gpu() -> None:
     assert devices.best() == (torch.device("cuda") if torch.cuda.is_available() else CPU)
+
+
+def test_after_worked_examples_a_summary_ends_with_its_line(base_dir: Path) -> None:
+    shown = WorkedExample("pets", "Old dog", "He is old.", "the old dog")
+    template = FewShot(FEW_SHOT_QUESTION, (shown,), room=400)
+    recipe = SamplingRecipe(max_query_tokens=64, max_summary_tokens=40, batch=4, temperature=2.0)
+    samples = generation.sample(base_dir, QUERIES, recipe, list(range(10)), NullSink(), template=template)
+    plain = generation.sample(base_dir, QUERIES, recipe, list(range(10)), NullSink())
+    assert all("=====" in each.prompt and "the old dog" in each.prompt for each in samples)
+    assert any("\n" in each.text for each in plain) and any(each.finished for each in samples)
+    for each in samples:
+        assert "\n" not in each.text and (each.finished or each.token_count == 40)
+    again = generation.sample(base_dir, QUERIES[:1], recipe, [0], NullSink(), template=template)
+    assert again == samples[:1]

@@ -1,10 +1,14 @@
+import itertools
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from app.domain.recipes import Precision
 from tests.support import tiny_models
-from worker.training import logprobs
+from worker.training import devices, logprobs, models
 from worker.training.batches import Batch, collate
 from worker.training.devices import CPU
 from worker.training.tokens import Codec, QueryTokens
@@ -50,6 +54,41 @@ def test_right_padding_gives_the_same_numbers_as_left_padding(policy: Any, codec
         start, summary = len(codec.ids(prompt)), codec.summary(text, 48)
         right = [table[row, start - 1 + place, token].item() for place, token in enumerate(summary)]
         assert left[row, : len(summary)].tolist() == pytest.approx(right, abs=1e-4)
+
+
+def padded_on_the_right(batch: Batch) -> Batch:
+    """The same rows with their padding at the other end."""
+    order = torch.argsort((batch.parts == -1).long(), dim=1, stable=True)
+    shift = (batch.parts == -1).sum(1)
+    return replace(
+        batch,
+        ids=batch.ids.gather(1, order),
+        positions=batch.positions.gather(1, order),
+        parts=batch.parts.gather(1, order),
+        columns=batch.columns - shift[batch.rows].unsqueeze(1),
+        kept=batch.ids.shape[1],
+    )
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("fp32", 1e-5), ("bf16", 2e-2)])
+@torch.inference_mode()
+def test_neither_padding_nor_packing_moves_the_kl_from_zero(
+    policy: Any, base_dir: Path, codec: Codec, precision: Precision, rounding: float
+) -> None:
+    reference = models.load_policy(base_dir, CPU)
+    prompts = [QueryTokens(tuple(codec.ids(tiny_models.words(length, length)))) for length in (20, 20, 20, 5)]
+    summaries = [codec.summary(tiny_models.words(length, 40 + length), 48) for length in (3, 9, 1, 6)]
+    alone = collate(prompts, summaries, codec.pad, CPU)
+    packed = collate(prompts, summaries, codec.pad, CPU, together=[3, 1])
+    layouts = [made for left in (alone, packed) for made in (left, padded_on_the_right(left))]
+    with devices.autocast(CPU, precision):
+        ours = [logprobs.of_summaries(policy, each, 0.7) for each in layouts]
+        theirs = [logprobs.of_summaries(reference, each, 0.7) for each in layouts]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, other), "in one layout the KL is exactly 0"
+        assert (mine.sum(1) < -1).all()
+    for mine, other in itertools.product(ours, theirs):
+        assert (mine - other).abs().max() <= rounding, "between two layouts it is 0 to rounding"
 
 
 @torch.inference_mode()

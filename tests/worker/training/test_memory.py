@@ -10,12 +10,13 @@ from unittest.mock import patch
 import pytest
 import torch
 from transformers import LlamaModel
+from transformers.models.llama.modeling_llama import LlamaAttention
 
 from app.domain.recipes import EvaluationRecipe, PpoRecipe, Precision, RewardRecipe, SftRecipe
 from tests.support import tiny_models
 from tests.worker.training.conftest import SAMPLING, longer_is_better
-from tests.worker.training.test_rollouts import rolled
-from worker.training import checkpoints, evaluation, generation, metrics, ppo, reward, sft
+from tests.worker.training.test_rollouts import learning, rolled
+from worker.training import checkpoints, devices, evaluation, generation, metrics, models, ppo, recomputing, reward, sft
 
 EXAMPLES = [tiny_models.demonstration(seed) for seed in range(8)]
 QUERIES = [each.query for each in EXAMPLES]
@@ -118,7 +119,7 @@ def test_a_ppo_step_that_does_not_fit_is_repeated_in_parts_with_the_same_result(
     for micro_batch, rows in ((1, 1), (6, 2)):
         rollout, codec, trained = rolled(sft_run.directory, reward_run.directory)
         gains, returns = ppo.targets(rollout, PPO)
-        parameters = [*trained.policy.parameters(), *trained.value.parameters()]
+        parameters = learning(trained)
         optimizer = torch.optim.SGD(parameters, lr=0.1)
         recipe = replace(PPO, episodes=6, batch=6, micro_batch=micro_batch)
         with room_for(rows):
@@ -135,27 +136,83 @@ def test_when_not_even_one_row_fits_it_fails(base_dir: Path, tmp_path: Path) -> 
     assert sizes == [4, 2, 1]
 
 
+@contextmanager
+def layers_computed() -> Iterator[list[torch.dtype]]:
+    """What comes out of the attention of every layer, each time that it is computed for gradients."""
+    seen, real = [], LlamaAttention.forward
+
+    def forward(self: LlamaAttention, *arguments: Any, **named: Any) -> Any:
+        found = real(self, *arguments, **named)
+        if torch.is_grad_enabled():
+            seen.append(found[0].dtype)
+        return found
+
+    with patch.object(LlamaAttention, "forward", forward):
+        yield seen
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_a_recipe_asks_is_what_runs(
     precision: Precision, base_dir: Path, sft_run: sft.SftResult, reward_run: reward.RewardResult, tmp_path: Path
 ) -> None:
-    """Told by what comes out of a matrix product of each stage, and by torch itself."""
+    """Told by the run, and by what its layers compute and how often; the weights in the end are the same."""
     policy, judge = sft_run.directory, reward_run.directory
-    sinks = {name: metrics.ListSink() for name in ("sft", "reward", "ppo", "sample", "evaluate")}
-    run_sft(base_dir, tmp_path / "sft", SFT, sinks["sft"], precision)
-    run_reward(policy, tmp_path / "reward", REWARD, sinks["reward"], precision)
-    run_ppo(policy, judge, tmp_path / "ppo", PPO, sinks["ppo"], precision)
-    generation.sample(policy, QUERIES[:2], SAMPLING, [1, 2], sinks["sample"], precision=precision)
+
+    def trained(stage: str, on: bool, sink: metrics.Sink) -> str:
+        out = tmp_path / stage / str(on)
+        if stage == "sft":
+            return run_sft(base_dir, out, replace(SFT, checkpointing=on), sink, precision)
+        if stage == "reward":
+            return run_reward(policy, out, replace(REWARD, checkpointing=on), sink, precision)
+        run_ppo(policy, judge, out, replace(PPO, checkpointing=on), sink, precision)
+        return checkpoints.digest_directory(out)
+
+    asked = {"threads": "1", "precision": precision, "weights": "fp32"}
+    for stage in ("sft", "reward", "ppo"):
+        weights, computed = [], []
+        for on in (False, True):
+            sink = metrics.ListSink()
+            with layers_computed() as seen:
+                weights.append(trained(stage, on, sink))
+            assert sink.conditions == asked | {"checkpointing": "on" if on else "off"}, stage
+            assert {*seen} == {torch.float32 if precision == "fp32" else torch.bfloat16}, stage
+            computed.append(len(seen))
+        assert computed[1] == 2 * computed[0] > 0, f"{stage}: once forward, once more for the gradients"
+        assert weights[0] == weights[1], stage
+    sinks = metrics.ListSink(), metrics.ListSink()
+    generation.sample(policy, QUERIES[:2], SAMPLING, [1, 2], sinks[0], precision=precision)
     evaluation.evaluate(
         policy,
         base_dir,
         judge,
         EXAMPLES[:2],
         EvaluationRecipe(documents=2),
-        sinks["evaluate"],
+        sinks[1],
         sampling=SAMPLING,
         precision=precision,
         seed=1,
     )
-    for name, sink in sinks.items():
-        assert sink.conditions == {"threads": "1", "precision": precision, "weights": "fp32"}, name
+    assert [sink.conditions for sink in sinks] == [asked, asked]
+
+
+def test_checkpointing_a_model_without_marked_layers_is_refused() -> None:
+    with pytest.raises(recomputing.NoLayers, match="Linear does not say what its layers are"):
+        recomputing.put_in_force(torch.nn.Linear(2, 2))
+
+
+def test_checkpointing_holds_less_for_the_gradients(base_dir: Path, policy: Any) -> None:
+    kept = []
+    for on in (False, True):
+        model = models.load_policy(base_dir, devices.CPU)
+        if on:
+            recomputing.put_in_force(model)
+        held: dict[int, int] = {}
+
+        def hold(tensor: torch.Tensor, held: dict[int, int] = held) -> torch.Tensor:
+            held[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+            model(input_ids=torch.arange(40).view(2, 20)).logits.sum()
+        kept.append(sum(held.values()))
+    assert kept[1] < 0.5 * kept[0]

@@ -121,20 +121,24 @@ def test_too_long_for_the_model_is_said_before_the_work(policy: Any) -> None:
 
 
 STOCK = """
-import sys, torch
+import json, sys, torch
 from transformers import AutoModelForSequenceClassification
 model, told = AutoModelForSequenceClassification.from_pretrained(sys.argv[1], output_loading_info=True)
 assert not told["unexpected_keys"] and not told["missing_keys"] and not told["mismatched_keys"], told
-ids = torch.tensor([[int(each) for each in sys.argv[2].split(",")]])
+assert model.config.pad_token_id is not None and model.config.pad_token_id != model.config.eos_token_id
 with torch.inference_mode():
-    print(model(input_ids=ids).logits.item() - model.config.reward_offset)
+    raw = [model(input_ids=torch.tensor([row])).logits.item() for row in json.load(sys.stdin)]
+print(json.dumps([score - model.config.reward_offset for score in raw]))
 """
 
 
 def test_a_reward_checkpoint_loads_with_the_stock_class(reward_run: reward.RewardResult) -> None:
     scorer = reward.load(reward_run.directory, "fp32", CPU)
-    query, text = tiny_models.query(77), tiny_models.words(6, 3)
-    ids = [*scorer.prompt(query), *scorer.summary(text)]
-    command = [sys.executable, "-c", STOCK, str(reward_run.directory), ",".join(map(str, ids))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert float(done.stdout) == pytest.approx(reward.score(reward_run.directory, [(query, text)])[0], abs=1e-4)
+    references = [tiny_models.demonstration(seed) for seed in range(reward_run.references)]
+    rows = [(each.query, each.summary_text) for each in references] + [(tiny_models.query(77), tiny_models.words(6, 3))]
+    ids = [[*scorer.prompt(query), *scorer.summary(text)] for query, text in rows]
+    command = [sys.executable, "-c", STOCK, str(reward_run.directory)]
+    done = subprocess.run(command, input=json.dumps(ids), capture_output=True, text=True, check=True)
+    scores = json.loads(done.stdout)
+    assert scores == pytest.approx(reward.score(reward_run.directory, rows), abs=1e-4)
+    assert sum(scores[:-1]) / len(references) == pytest.approx(0, abs=1e-4)

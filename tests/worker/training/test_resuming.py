@@ -21,6 +21,18 @@ QUERIES = [tiny_models.query(seed) for seed in range(13)]
 SFT = SftRecipe(batch=4, micro_batch=2, learning_rate=1e-3, epochs=2)
 REWARD = RewardRecipe(batch=4, micro_batch=2, learning_rate=1e-3, max_summary_tokens=24, seeds=2)
 PPO = PpoRecipe(episodes=24, batch=8, minibatches=2, micro_batch=2, epochs=2, learning_rate=1e-3)
+STOPPED = replace(
+    PPO,
+    episodes=64,
+    learning_rate=1e-2,
+    stop_kl=0.5,
+    stop_preference_drop=1,
+    preference_every=1,
+    preference_documents=5,
+    value_lora_rank=2,
+)
+RLOO = replace(PPO, advantage="rloo", samples_per_query=2, lora_rank=2, lora_merge=False)
+ADAPTED = replace(REWARD, lora_rank=2)
 
 
 def run_sft(base_dir: Path, precision: Precision, sink: metrics.Sink, out: Path, states: Path | None) -> sft.SftResult:
@@ -39,14 +51,14 @@ def run_sft(base_dir: Path, precision: Precision, sink: metrics.Sink, out: Path,
 
 
 def run_reward(
-    sft_dir: Path, precision: Precision, sink: metrics.Sink, out: Path, states: Path | None
+    sft_dir: Path, recipe: RewardRecipe, precision: Precision, sink: metrics.Sink, out: Path, states: Path | None
 ) -> reward.RewardResult:
     return reward.train(
         sft_dir,
         longer_is_better(range(14)),
         longer_is_better(range(100, 104)),
         EXAMPLES[:6],
-        REWARD,
+        recipe,
         sampling=SAMPLING,
         precision=precision,
         seed=1,
@@ -57,18 +69,25 @@ def run_reward(
 
 
 def run_ppo(
-    sft_dir: Path, reward_dir: Path, precision: Precision, sink: metrics.Sink, out: Path, states: Path | None
+    sft_dir: Path,
+    reward_dir: Path,
+    recipe: PpoRecipe,
+    precision: Precision,
+    sink: metrics.Sink,
+    out: Path,
+    states: Path | None,
 ) -> ppo.PpoResult:
     return ppo.train(
         sft_dir,
         reward_dir,
         QUERIES,
-        PPO,
+        recipe,
         sampling=SAMPLING,
         precision=precision,
         seed=5,
         out_dir=out,
         sink=sink,
+        held_out=[each.query for each in EXAMPLES],
         state_dir=states,
     )
 
@@ -104,7 +123,7 @@ def run_evaluate(
     )
 
 
-NAMES = ("sft", "reward", "ppo", "sample", "evaluate")
+NAMES = ("sft", "reward", "reward by adapter", "ppo", "ppo by rloo and adapter", "ppo stopped", "sample", "evaluate")
 
 
 @pytest.fixture(scope="session")
@@ -112,8 +131,11 @@ def stages(base_dir: Path, sft_run: sft.SftResult, reward_run: reward.RewardResu
     policy, judge = sft_run.directory, reward_run.directory
     return {
         "sft": functools.partial(run_sft, base_dir),
-        "reward": functools.partial(run_reward, policy),
-        "ppo": functools.partial(run_ppo, policy, judge),
+        "reward": functools.partial(run_reward, policy, REWARD),
+        "reward by adapter": functools.partial(run_reward, policy, ADAPTED),
+        "ppo": functools.partial(run_ppo, policy, judge, PPO),
+        "ppo stopped": functools.partial(run_ppo, policy, judge, STOPPED),
+        "ppo by rloo and adapter": functools.partial(run_ppo, policy, judge, RLOO),
         "sample": functools.partial(run_sample, policy),
         "evaluate": functools.partial(run_evaluate, policy, base_dir, judge),
     }
@@ -148,6 +170,7 @@ def test_killed_anywhere_it_ends_as_if_nothing_had_happened(
         killed.run(Kill("telling", draw.randint(1, whole.told // 2)), anew=True)
     assert killed.run(anew=True)
     assert killed.starts, "it was resumed at least once"
+    assert ("stopped before learning" in whole.outcome()[0]) == (name == "ppo stopped")
     assert killed.outcome() == whole.outcome()
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from app.domain.prompts import TLDR
 from app.domain.recipes import PpoRecipe, Precision
@@ -16,13 +17,13 @@ RECIPE = PpoRecipe(episodes=6, batch=6, micro_batch=2)
 
 
 def rolled(
-    sft_dir: Path, reward_dir: Path, precision: Precision = "fp32", each: int = 1
+    sft_dir: Path, reward_dir: Path, precision: Precision = "fp32", each: int = 1, recipe: PpoRecipe = RECIPE
 ) -> tuple[Rollout, Codec, Models]:
     """Six summaries, `each` of them of one query."""
     codec = tokens.load(sft_dir)
     trained = Models(
         models.load_policy(sft_dir, CPU),
-        models.load_reward(reward_dir, CPU),
+        models.load_reward(reward_dir, CPU) if recipe.learns_values else None,
         models.load_policy(sft_dir, CPU),
         models.load_reward(reward_dir, CPU),
     )
@@ -30,8 +31,13 @@ def rolled(
     prompts = [codec.prompt(tiny_models.query(seed, 5 + 4 * seed), TLDR, 64).tokens for seed in queries]
     summaries = [codec.summary(tiny_models.words(1 + seed, seed), 12) for seed in range(5)]
     unfinished = SummaryTokens(tuple(codec.ids(tiny_models.words(4, 9))))
-    rollout = rollouts.look(trained, codec, prompts, [*summaries, unfinished], RECIPE, precision, metrics.NullSink())
+    rollout = rollouts.look(trained, codec, prompts, [*summaries, unfinished], recipe, precision, metrics.NullSink())
     return rollout, codec, trained
+
+
+def learning(trained: Models) -> list[nn.Parameter]:
+    """Every weight that PPO changes."""
+    return [weight for model in trained.learning().values() for weight in model.parameters()]
 
 
 @pytest.mark.parametrize("each", [1, 3])
@@ -46,6 +52,7 @@ def test_kl_is_zero_before_the_first_update(
 
 def test_everything_is_zero_on_padding(sft_run: sft.SftResult, reward_run: reward.RewardResult) -> None:
     rollout, _, _ = rolled(sft_run.directory, reward_run.directory)
+    assert rollout.values is not None
     assert rollout.mask.sum(1).tolist() == [len(each) for each in rollout.summaries]
     for tensor in (rollout.logprobs, rollout.reference_logprobs, rollout.values, rollout.rewards(0.05)):
         assert tensor[~rollout.mask].abs().sum() == 0

@@ -84,3 +84,24 @@ def test_a_tokenizer_without_an_end_is_refused(base_dir: Path) -> None:
     endless.eos_token = None
     with pytest.raises(tokens.UnusableTokenizer, match="end-of-text"):
         tokens.codec(endless)
+
+
+def test_a_line_ends_a_summary_where_the_model_knows_no_other_end(codec: Codec) -> None:
+    lines = codec.stopping_at("\n")
+    assert codec.stopping_at("") is codec and not codec.stops
+    words, after = codec.ids(" the old house"), codec.ids("\nmore")
+    assert lines.cut(RawTokens((*words, *after))) == (*words, codec.eos)
+    assert lines.cut(RawTokens((*after, *words))) == (codec.eos,)
+    assert lines.cut(RawTokens((*words, codec.eos, *after))) == (*words, codec.eos)
+    assert lines.cut(RawTokens(tuple(words))) == tuple(words)
+    assert codec.cut(RawTokens((*words, *after))) == (*words, *after)
+
+
+def test_a_full_stop_in_one_token_with_its_line_end_stays(codec: Codec) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(codec.tokenizer.name_or_path)
+    tokenizer.add_tokens([".\n"])
+    lines = tokens.codec(tokenizer).stopping_at("\n")
+    both = tokenizer.convert_tokens_to_ids(".\n")
+    assert (
+        lines.text(lines.cut(RawTokens((*codec.ids(" the old house"), both, *codec.ids("more"))))) == "the old house."
+    )
