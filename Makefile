@@ -11,6 +11,9 @@ TORCH_INDEX ?=
 ARGS ?=
 # How long make chaos makes trouble
 SECONDS ?= 600
+# What make chaos-rounds carries out, and how often it kills something meanwhile
+ROUNDS ?= 3
+KILLS ?= 20
 
 VENV = .venv
 STAMPS = $(VENV)/stamps
@@ -58,12 +61,12 @@ STEP = @set -u; eval "$$SHELL_FUNCTIONS";
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help run demo test chaos check install clean
+.PHONY: help run demo test chaos chaos-rounds check install clean
 
 help: ## list these commands
 	@echo "make ..."
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo "PYTHON=, TORCH_INDEX=, ARGS= and, for chaos, SECONDS= may follow; the first lines of the Makefile say what they do."
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "PYTHON=, TORCH_INDEX=, ARGS= and, for chaos, SECONDS=, ROUNDS= and KILLS= may follow; the first lines of the Makefile say what they do."
 
 run: install ## install what is missing, then start Hone; Ctrl-C stops it
 	@exec $(BIN)/hone run $(ARGS)
@@ -78,6 +81,9 @@ test: $(STAMPS)/dev $(STAMPS)/model $(STAMPS)/chromium ## install what the tests
 
 chaos: $(STAMPS)/dev ## labelers judge while web processes are killed and connections cut, then count what is left
 	@exec $(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)
+
+chaos-rounds: $(STAMPS)/dev ## rounds go on while workers, web, Redis and PostgreSQL are killed, then count what is left
+	@exec $(BIN)/python -m tests.system.chaos_rounds --rounds $(ROUNDS) --kills $(KILLS) $(ARGS)
 
 check: $(STAMPS)/dev ## lint, formatting, types, import law
 	$(BIN)/ruff check

@@ -38,6 +38,7 @@ from app.web import (
     rounds,
     runs,
     verdicts,
+    workers,
 )
 from app.web.rendering import STATIC, environment, page_version
 from app.web.security import Headed, SameSite
@@ -102,6 +103,7 @@ def create_app(settings: Settings, sessions: Sessions, send: Send) -> FastAPI:
         exports,
         qualification,
         people,
+        workers,
         guidelines,
         verdicts,
         flags,

@@ -30,14 +30,16 @@ class Artifacts:
     root: Path
 
     def of_run(self, claim: Claim) -> Path:
-        """A place for this claim's files, with the resume states of the holder before it and nothing else of earlier
-        holders.
+        """A place for this claim's files, with the resume states of the holder before it, or of the try that it goes
+        on from, and nothing else of earlier holders.
 
         What they left is removed, but not what a later holder has: the one who asks may be the stale one.
         """
         place = self._place(claim)
         earlier = [path for path in self._places(claim.run_id) if _fence(path) < claim.fence]
-        held = next((path / STATES for path in reversed(earlier) if (path / STATES).is_dir()), None)
+        # An earlier try keeps what it has: it is another run.
+        tried = [] if claim.goes_on_from is None else self._places(claim.goes_on_from)
+        held = next((path / STATES for path in reversed([*tried, *earlier]) if (path / STATES).is_dir()), None)
         if held is not None and not (place / STATES).exists():
             checkpoints.linked(held, place / STATES)
         for path in earlier:

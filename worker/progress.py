@@ -1,4 +1,4 @@
-"""What a running stage says, and what it is told: progress, metrics and heartbeats out; cancel and stale claims in.
+"""What a running stage says, and what it is told: progress, metrics and heartbeats out; stops and stale claims in.
 
 Knows the protocol of app.services.runs. Knows nothing of what is computed. A database that is away for a while is
 waited for: values stay in memory, and the fencing token decides afterwards whether they may still be written.
@@ -34,7 +34,7 @@ class RunSink:
         self._conditions: dict[str, str] = {}
         self._written: dict[str, str] = {}
         self._flushed = 0.0
-        self._cancelled = self._stale = False
+        self._stop = self._stale = False
 
     def metric(self, name: str, step: int, value: float) -> None:
         """Keep a point; written within a second or at the next look."""
@@ -49,11 +49,11 @@ class RunSink:
         self._flush_when_due()
 
     def check(self) -> None:
-        """Raises Cancelled when somebody asked to stop, StaleClaim when another worker took the run over."""
+        """Raises Cancelled when a cancel or a pause is asked for, StaleClaim when another worker took the run over."""
         self._flush_when_due()
         if self._stale:
             raise StaleClaim("The run was taken over by another worker.")
-        if self._cancelled:
+        if self._stop:
             raise Cancelled("Somebody asked to stop.")
 
     def note(self, name: str, value: str) -> None:
@@ -75,7 +75,7 @@ class RunSink:
             try:
                 with unit_of_work(self._sessions, self._send) as session:
                     if runs.beat(session, self._claim, self._lease, progress):
-                        self._cancelled = True
+                        self._stop = True
                     if points:
                         runs.measure(session, self._claim, points)
                     if conditions != self._written:

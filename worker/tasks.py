@@ -6,7 +6,6 @@ memory comes back by itself.
 """
 
 import contextlib
-import errno
 import importlib
 import os
 import platform
@@ -16,18 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from app.domain.errors import Refusal, StaleClaim
-from app.domain.words import QUEUE_OF, Queue, Stage
+from app.domain.words import QUEUE_OF, Queue, Stage, Trouble
 from app.queue import celery_client, sender
-from app.services import rounds, runs
+from app.services import judging, rounds, runs
 from app.services.runs import Claim
 from app.settings import Settings
-from app.store import runs as store
 from app.store.session import DatabaseUnreachable, Send, Session, Sessions, connect, unit_of_work
+from worker import presence
 from worker.artifacts import code_revision
 from worker.training.metrics import Cancelled
 
@@ -40,24 +39,24 @@ MODULES = {
     Stage.PPO: "ppo",
     Stage.EVALUATE: "evaluate",
 }
-# What to lower where a stage runs out of memory. A micro-batch changes memory only.
-SMALLER = {
-    Stage.SFT: "sft.micro_batch",
-    Stage.SAMPLE: "sampling.batch",
-    Stage.REWARD: "reward.micro_batch",
-    Stage.PPO: "ppo.micro_batch (sampling.batch, if it was writing)",
-    Stage.EVALUATE: "evaluation.batch",
-}
 END_TRIES = 30
+
+Written = TypeVar("Written")
 
 log = structlog.get_logger()
 
 
 def reconcile() -> None:
-    """Ring for runs that wait or went silent, and look at rounds that wait for people. Safe to run at any time."""
+    """Count answers that wait, ring for runs that wait or went silent, look at rounds that wait, and at their alarms.
+
+    Safe to run at any time.
+    """
+    from app.services import monitor
+
     with _connected(Settings()) as (sessions, send):
-        # One after the other, so that nobody holds a run's lock while waiting for a round's.
-        for look in (rounds.give_up, rounds.look_around, runs.ring):
+        # One after the other, so that nobody holds a run's lock while waiting for a round's. What a dead worker left
+        # comes first: no trouble of the others keeps it waiting.
+        for look in (rounds.give_up, runs.ring, judging.count_waiting, rounds.look_around, monitor.look_around):
             with unit_of_work(sessions, send) as session:
                 look(session)
 
@@ -68,7 +67,7 @@ def execute(run_id: int) -> None:
     lease = timedelta(seconds=settings.run_lease_seconds)
     with _connected(settings) as (sessions, send):
         with unit_of_work(sessions, send) as session:
-            claim = runs.claim(session, run_id, socket.gethostname(), os.getpid(), lease)
+            claim = runs.claim(session, run_id, socket.gethostname(), os.getpid(), lease, presence.ME)
         if claim is None:
             log.info("nothing_to_claim", run=run_id)
             return
@@ -103,27 +102,27 @@ def _carry_out(claim: Claim, settings: Settings, sessions: Sessions, send: Send,
             sink.flush()
             _end(sessions, send, lambda session: _succeed(session, claim, outcome))
     except StaleClaim:
-        with unit_of_work(sessions, send) as session:
-            done = runs.succeeded(session, claim)
-        if done:
+        if _end(sessions, send, lambda session: runs.succeeded(session, claim)):
             artifacts.forget_states(claim)
         else:
             log.warning("claim_lost", run=claim.run_id, fence=claim.fence)
             artifacts.forget(claim)
     except Cancelled as stop:
         artifacts.stop(claim)
-        artifacts.forget_upload(claim)
         log.info("run_stopped", run=claim.run_id, why=str(stop))
-        left = None if stop.left is None else artifacts.relative(stop.left)
+        kept = "" if stop.left is None else f"The model as it was then is kept in {artifacts.relative(stop.left)}."
         with contextlib.suppress(StaleClaim):
-            _end(sessions, send, lambda session: _cancelled(session, claim, left))
-    except Exception as error:  # noqa: BLE001  whatever it was, a failed task leaves a failed run with words in it
+            _end(sessions, send, lambda session: rounds.stopped(session, claim, kept))
+        artifacts.forget_upload(claim)
+    except Exception as error:  # noqa: BLE001  whatever it was, a failed task leaves a row with words in it
         artifacts.stop(claim)
         problem, text = _in_words(error, claim.stage), "".join(traceback.format_exception(error))
-        log.error("run_failed", run=claim.run_id, stage=claim.stage.value, problem=problem)
+        trouble = Trouble.PASSING if _passes(error) else Trouble.LASTING
         with contextlib.suppress(StaleClaim):
-            _end(sessions, send, lambda session: rounds.fail(session, claim, problem, text))
-            artifacts.forget_upload(claim)
+            again = _end(sessions, send, lambda session: rounds.fail(session, claim, trouble, problem, text))
+            log.error("run_failed", run=claim.run_id, stage=claim.stage.value, problem=problem, again=again)
+            if not again:
+                artifacts.forget_upload(claim)
     else:
         artifacts.forget_states(claim)
         artifacts.forget_upload(claim)
@@ -137,24 +136,16 @@ def _succeed(session: Session, claim: Claim, outcome: Any) -> None:
     rounds.succeed(session, claim, outcome.words, outcome.result)
 
 
-def _cancelled(session: Session, claim: Claim, left: str | None) -> None:
-    run = rounds.hold_with_round(session, claim)
-    rounds.cancelled(session, claim)
-    if left is not None:
-        store.set_progress(session, run, run.done, f"Cancelled. The model as it was then is kept in {left}.")
-
-
-def _end(sessions: Sessions, send: Send, write: Callable[[Session], None]) -> None:
+def _end(sessions: Sessions, send: Send, write: Callable[[Session], Written]) -> Written:
     """Write a run's end, waiting for a database that is away: hours of training do not fall to its restart."""
-    for pause in [*range(1, END_TRIES), None]:
+    for pause in range(1, END_TRIES):
         try:
             with unit_of_work(sessions, send) as session:
-                write(session)
-                return
+                return write(session)
         except DatabaseUnreachable:
-            if pause is None:
-                raise
             Event().wait(min(pause, 10))
+    with unit_of_work(sessions, send) as session:
+        return write(session)
 
 
 def _note_conditions(task: Any) -> None:
@@ -180,11 +171,18 @@ def _note_conditions(task: Any) -> None:
     task.sink.check()
 
 
+def _passes(error: Exception) -> bool:
+    """Whether the same again, later, may well succeed: the database was away, or a disk full that somebody cleans."""
+    from worker.training.errors import DiskFull, out_of_disk
+
+    return isinstance(error, DatabaseUnreachable | DiskFull) or out_of_disk(error)
+
+
 def _in_words(error: Exception, stage: Stage) -> str:
     """What happened, what is safe, what to do."""
     from app.domain.prompts import PromptTooLong
     from worker.stages.task import CannotRun
-    from worker.training.errors import CannotTrain, DiskFull
+    from worker.training.errors import SMALLER, CannotTrain, DiskFull, out_of_disk, out_of_memory
 
     if isinstance(error, Refusal):
         return f"{error.what} {error.what_to_do}".strip()
@@ -192,7 +190,7 @@ def _in_words(error: Exception, stage: Stage) -> str:
         return str(error)
     if isinstance(error, CannotTrain | PromptTooLong):
         return f"{str(error)[:1].upper()}{str(error)[1:]}. What was judged and every earlier checkpoint is safe."
-    if _for_want_of_memory(error):
+    if out_of_memory(error):
         what_to_do = (
             f"Lower {SMALLER[stage]} or sampling.max_query_tokens in the recipe and launch a round again: what was "
             "judged is taken in."
@@ -200,15 +198,11 @@ def _in_words(error: Exception, stage: Stage) -> str:
             else "Give it more memory and ask again."
         )
         return f"The worker ran out of memory. What was judged and every earlier checkpoint is safe. {what_to_do}"
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in str(error):
-        return "The disk is full. What was judged and every earlier checkpoint is safe. Make room and ask again."
+    if out_of_disk(error):
+        return "The disk is full. What was judged and every earlier checkpoint is safe. Make room on it."
+    if isinstance(error, DatabaseUnreachable):
+        return f"The database could not be reached: {error}. What was judged and every earlier checkpoint is safe."
     return (
         f"{type(error).__name__}: {str(error).strip()[:500] or 'no message'}. What was judged and every earlier "
         "checkpoint is safe; nothing of this run counts. The traceback says where it happened."
     )
-
-
-def _for_want_of_memory(error: Exception) -> bool:
-    # torch.OutOfMemoryError on a GPU; a CPU's allocator raises a plain RuntimeError.
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or "DefaultCPUAllocator" in str(error)

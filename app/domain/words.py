@@ -120,6 +120,14 @@ class RoundState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Decided(StrEnum):
+    """What a decision on a policy came to: it writes the next pairs, it waits for an admin, the one before is back."""
+
+    PROMOTED = "promoted"
+    WAITS = "waits"
+    ROLLED_BACK = "rolled_back"
+
+
 class Stage(StrEnum):
     """What a run executes. `label` is people's work: its run waits for their answers and no worker claims it."""
 
@@ -146,6 +154,13 @@ class RunState(StrEnum):
 
 
 UNFINISHED = (RunState.PENDING, RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
+
+
+class Trouble(StrEnum):
+    """Why a run could not do what was asked: `passing` may well succeed later, `lasting` fails again each time."""
+
+    PASSING = "passing"
+    LASTING = "lasting"
 
 
 class Queue(StrEnum):

@@ -94,15 +94,16 @@ def known_base(session: Session, path: str) -> Checkpoint | None:
 
 
 def policy_for(session: Session, checkpoint: Checkpoint, name: str) -> Policy:
-    """The policy that writes with this checkpoint, made under `name` when it is new."""
-    return rounds.policy_of_checkpoint(session, checkpoint.id) or corpus.add_policy(
-        session, checkpoint.project_id, name, PolicyKind.CHECKPOINT, checkpoint.id, {}
-    )
+    """The policy that writes with this checkpoint, made under `name` when it is new.
 
-
-def make_current(session: Session, policy_id: int) -> None:
-    """Let this policy write the next pairs."""
-    corpus.set_current_policy(session, the_project(session).id, policy_id)
+    A stage that was run again made one before: the next is `name` with a number.
+    """
+    there = rounds.policy_of_checkpoint(session, checkpoint.id)
+    if there is not None:
+        return there
+    earlier = rounds.policies_named(session, checkpoint.project_id, name)
+    named = f"{name}-{earlier + 1}" if earlier else name
+    return corpus.add_policy(session, checkpoint.project_id, named, PolicyKind.CHECKPOINT, checkpoint.id, {})
 
 
 @dataclass(frozen=True)

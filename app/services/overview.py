@@ -1,17 +1,21 @@
-"""How the install stands: what is there, what is missing, what went wrong, and what a launch would start from.
+"""How the install stands: what is there and missing, who labels, what went wrong, what a launch would start from.
 
 Knows counts. Knows nothing of pages; never commits.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.domain.words import CheckpointKind, LabelerKind, Split, Stage
 from app.services.projects import the_project
 from app.store import answers, batches, corpus, people, rounds, runs
+from app.store.answers import AtWork
 from app.store.session import Session
 
 FAILURES_SHOWN = 5
+NOW_MEANS = timedelta(minutes=15)
+"""Who answered within this time is labeling now."""
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,23 @@ class FailedRun:
 
 @dataclass(frozen=True)
 class Overview:
-    """Figures of the first page of those who look after the install."""
+    """Figures of the first page of those who look after the install. Answers of an hour and a day are people's."""
 
     documents: dict[Split, int]
     answers_today: int
     simulated_today: int
+    last_hour: int
+    last_day: int
+    at_work: list[AtWork]
     open_slots: int
     current_policy: str | None
     steps: Steps
     failures: list[FailedRun]
+
+    @property
+    def runs_dry(self) -> bool:
+        """Whether at the pace of the last day less than a day of work is open."""
+        return self.last_day > 0 and self.open_slots < self.last_day
 
 
 def overview(session: Session) -> Overview:
@@ -90,6 +102,9 @@ def overview(session: Session) -> Overview:
         documents=documents,
         answers_today=answers.answers_today(session),
         simulated_today=answers.answers_today(session, LabelerKind.SIMULATED),
+        last_hour=answers.answers_within(session, HOUR),
+        last_day=answers.answers_within(session, DAY),
+        at_work=answers.at_work(session, NOW_MEANS),
         open_slots=batches.open_slots(session, project.id),
         current_policy=None if current is None else current.name,
         steps=Steps(

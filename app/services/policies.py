@@ -1,22 +1,25 @@
-"""Policies: where each comes from, what it wrote, and which one writes the next pairs.
+"""Policies and checkpoints: where each comes from, what was measured of it, and what it wrote.
 
-Knows lineage and the decision which policy is current. Knows nothing of pages; never commits.
+Knows lineage, and which texts can be read side by side. Which policy is current is decided in app.services.promotions.
+Knows nothing of pages; never commits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.domain.errors import Conflict, NotFound
-from app.domain.words import CheckpointKind, PolicyKind
-from app.services.people import Viewer
+from app.domain.errors import NotFound
+from app.domain.words import CheckpointKind, PolicyKind, Stage
 from app.services.projects import the_project
-from app.store import corpus, people, rounds
+from app.store import corpus, promotions, rounds
+from app.store.promotions import Origin
 from app.store.rounds import PolicyLine
 from app.store.session import Session
 from app.store.tables import Checkpoint
 
 SUMMARIES_SHOWN = 6
+CHECKPOINTS_SHOWN = 30
 LONGEST_LINEAGE = 1000
 
 
@@ -147,15 +150,112 @@ def _lineage(session: Session, of: PolicyView) -> list[tuple[CheckpointView, tup
     return chain[::-1]
 
 
-def make_current(session: Session, viewer: Viewer, policy_id: int) -> str:
-    """Let this policy write the next pairs. Gives its name. Raises NotFound, or Conflict for one that cannot write."""
+@dataclass(frozen=True)
+class Card:
+    """What there is to say of a checkpoint. `result` is of the run that wrote it, `measured` of its round's evaluation.
+
+    `policy` writes with it, `parent` is the checkpoint that it was trained from with what writes with that or its kind.
+    """
+
+    checkpoint: CheckpointView
+    stage: Stage | None
+    round_number: int | None
+    policy: tuple[int, str] | None
+    parent: tuple[int, str] | None
+    conditions: dict[str, Any]
+    result: dict[str, Any]
+    measured: dict[str, Any]
+    prompt_template: str
+
+    @property
+    def name(self) -> str:
+        """What it is called: as the policy that writes with it, or by its kind and round."""
+        if self.policy is not None:
+            return self.policy[1]
+        made = f"round{self.round_number}-" if self.round_number is not None else ""
+        return f"{made}{self.checkpoint.kind.value}"
+
+
+def _card(session: Session, origin: Origin) -> Card:
     project = the_project(session)
-    row = corpus.policy(session, policy_id)
-    if row is None or row.project_id != project.id:
-        raise NotFound("There is no such policy.", "Go back to the list of policies.")
-    if row.kind != PolicyKind.CHECKPOINT:
-        raise Conflict(f"{row.name} has no weights, so it cannot write pairs.", "Choose a policy with a checkpoint.")
-    before = project.current_policy_id
-    corpus.set_current_policy(session, project.id, row.id)
-    people.audit(session, viewer.id, "made policy current", "policy", row.id, name=row.name, before=before)
-    return row.name
+    run, row = origin.run, origin.checkpoint
+    own = next((each for each in promotions.improved(session, project.id) if each.policy_id == origin.policy_id), None)
+    return Card(
+        checkpoint=_checkpoint_view(row),
+        stage=None if run is None else Stage(run.stage),
+        round_number=origin.round_number,
+        policy=None if origin.policy_id is None else (origin.policy_id, origin.policy or ""),
+        parent=None if row.parent_id is None else (row.parent_id, origin.parent_policy or origin.parent_kind or ""),
+        conditions={} if run is None else run.conditions or {},
+        result={} if run is None else run.result or {},
+        measured={} if own is None else own.measured or {},
+        prompt_template=project.prompt_template,
+    )
+
+
+def checkpoints(session: Session) -> list[Origin]:
+    """The newest checkpoints of every kind, newest first."""
+    return promotions.checkpoints(session, the_project(session).id, CHECKPOINTS_SHOWN)
+
+
+def card(session: Session, checkpoint_id: int) -> Card:
+    """The checkpoint with this id. Raises NotFound."""
+    found = promotions.checkpoint(session, the_project(session).id, checkpoint_id)
+    if found is None:
+        raise NotFound("There is no such checkpoint.", "Go back to the list of policies.")
+    return _card(session, found)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a policy wrote about a document: its texts, the newest first; none where it has written nothing."""
+
+    policy_id: int
+    policy: str
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Policies on one document. `place` of `count` documents that all of them wrote about; 0: it is none of them."""
+
+    document_id: int
+    title: str
+    community: str
+    post: str
+    sides: list[Side]
+    place: int
+    count: int
+    before: int | None
+    after: int | None
+
+
+def side_by_side(session: Session, policy_ids: Sequence[int], document_id: int | None) -> SideBySide | None:
+    """What these policies wrote about a document, or about the first that all of them wrote about; None without one.
+
+    Raises NotFound for a document or a policy that is not there.
+    """
+    project = the_project(session)
+    chosen = [row for policy_id in policy_ids if (row := corpus.policy(session, policy_id)) is not None]
+    if len(chosen) < len(policy_ids) or any(row.project_id != project.id for row in chosen):
+        raise NotFound("There is no such policy.", "Choose from the list.")
+    at = document_id or corpus.written_by_all(session, project.id, policy_ids, 0).after
+    if at is None:
+        return None
+    document = corpus.document(session, project.id, at)
+    if document is None:
+        raise NotFound("There is no such document.", "Go back to the documents and choose one.")
+    near = corpus.written_by_all(session, project.id, policy_ids, at)
+    written = corpus.summaries_by(session, at, policy_ids)
+    among = all(written[policy_id] for policy_id in policy_ids)
+    return SideBySide(
+        document_id=document.id,
+        title=document.title,
+        community=document.community,
+        post=document.post,
+        sides=[Side(row.id, row.name, [each.text.strip() for each in written[row.id]]) for row in chosen],
+        place=near.place if among else 0,
+        count=near.count,
+        before=near.before,
+        after=near.after,
+    )

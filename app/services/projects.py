@@ -5,13 +5,12 @@ Knows that there is one to begin with. Knows nothing of its documents.
 
 from app.domain.errors import NotFound
 from app.domain.prompts import TLDR
+from app.domain.splits import SALT
 from app.store import corpus
 from app.store.session import Session
 from app.store.tables import Project
 
 NAME = "Summaries"
-# The salt is part of what decides a document's split: the same on every install, so that splits agree between groups.
-SALT = "hone-2020"
 
 
 def ensure_project(session: Session) -> Project:

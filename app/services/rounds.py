@@ -1,15 +1,15 @@
-"""The life of a round: launch, one run after another, wait for people, end.
+"""The life of a round: launch, one run after another, wait for people, stand still and go on, end, run again.
 
 Knows the order of the stages and what follows a run's end. Knows nothing of models; never commits.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.recipes import NAMED, Recipe
-from app.domain.words import UNFINISHED, CheckpointKind, LabelerKind, RoundState, RunState, Split, Stage
+from app.domain.words import UNFINISHED, CheckpointKind, LabelerKind, RoundState, RunState, Split, Stage, Trouble
 from app.services import runs as protocol
 from app.services.people import Viewer
 from app.services.projects import the_project
@@ -29,6 +29,9 @@ FOR_ROUND = "round"
 FOR_NEXT = "next"
 FOR_QUEUE = "queue"
 MOST_PAIRS = 100_000
+# How long a run waits before its second, third, ... attempt, when the one before failed for what passes by itself.
+BACK_OFF = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(minutes=30))
+MOST_ATTEMPTS = len(BACK_OFF) + 1
 
 
 def ensure_recipes(session: Session, project_id: int) -> None:
@@ -137,13 +140,90 @@ def sample_pairs(
 
 def cancel(session: Session, viewer: Viewer, number: int) -> None:
     """End a round: waiting runs at once, a running one at its next look. What was judged stays."""
-    found = _found(session, number)
-    active = rounds.lock_project_rounds(session, found.round.project_id)
-    if active is None or active.id != found.round.id:
-        raise Conflict(f"Round {number} is over already.", "Nothing was changed.")
+    active = _active(session, number)
     _stop_the_rest(session, active.id, "Cancelled.")
     _end_early(session, active.id, RoundState.CANCELLED)
     people.audit(session, viewer.id, "cancelled round", "round", active.id, number=number)
+
+
+def pause(session: Session, viewer: Viewer | None, number: int, why: str | None = None) -> None:
+    """Let a round stand still: a stage that runs stops at its next look, and nothing that follows is begun.
+
+    What labelers are asked stays open. `why` says in a sentence what paused it where no `viewer` did. Raises Conflict.
+    """
+    active = _active(session, number)
+    if active.paused_at is not None:
+        raise Conflict(f"Round {number} is paused already.", "Nothing was changed.")
+    rounds.set_paused(session, active, why or f"Paused by {viewer.name if viewer else 'nobody'}.")
+    for run in runs.runs_of_round(session, active.id, lock=True):
+        if run.state == RunState.RUNNING:
+            runs.ask_to_pause(session, run, pause=True)
+        elif run.state == RunState.QUEUED:
+            runs.set_aside(session, run)
+    people.audit(
+        session, None if viewer is None else viewer.id, "paused round", "round", active.id, number=number, why=why
+    )
+
+
+def resume(session: Session, viewer: Viewer, number: int) -> None:
+    """Let a paused round go on where it stands. Raises Conflict."""
+    active = _active(session, number)
+    if active.paused_at is None:
+        raise Conflict(f"Round {number} is not paused.", "Nothing was changed.")
+    rounds.set_paused(session, active, None)
+    for run in runs.runs_of_round(session, active.id, lock=True):
+        if run.state == RunState.RUNNING:
+            runs.ask_to_pause(session, run, pause=False)
+    people.audit(session, viewer.id, "resumed round", "round", active.id, number=number)
+    _advance(session, active)
+
+
+def run_again(session: Session, viewer: Viewer, number: int, position: int) -> None:
+    """Run the stage at this place of a round that is over, and those that follow it, once more.
+
+    New runs take the places of the old ones, which stay as earlier tries, with every checkpoint they wrote. What had
+    begun and did not succeed goes on from its resume state; what had succeeded is done anew. Raises Conflict unless the
+    round is the newest and over, everything before the stage is done, and nothing still stops.
+    """
+    found = _found(session, number)
+    project_id = found.round.project_id
+    rounds.lock_launch(session, project_id)
+    active = rounds.lock_project_rounds(session, project_id)
+    if active is not None:
+        raise Conflict(f"Round {active.number} is still going on.", "Wait for its end, or cancel it.")
+    if rounds.rounds(session, project_id)[0].round.id != found.round.id:
+        raise Conflict(
+            f"Round {number} is not the newest: later rounds stand on what it made.", "Launch a new round instead."
+        )
+    held = runs.runs_of_round(session, found.round.id, lock=True)
+    again = [run for run in held if run.position >= position]
+    if not again or again[0].position != position:
+        raise NotFound("There is no such stage in this round.", "Go back to the round.")
+    if any(run.state != RunState.SUCCEEDED for run in held if run.position < position):
+        raise Conflict("A stage before this one is not done.", "Run the round again from there.")
+    if any(run.state == RunState.RUNNING for run in again):
+        raise Conflict("A worker is still stopping a stage of this round.", "Try again in a minute.")
+    runs.supersede(session, again)
+    ended_early = found.round.state != RoundState.SUCCEEDED
+    rounds.open_again(session, found.round)
+    for old in again:
+        runs.add_run(
+            session,
+            project_id,
+            Stage(old.stage),
+            RunState.PENDING,
+            old.payload if old.state == RunState.SUCCEEDED or not old.fence else protocol.gone_on_from(old),
+            asked_by=viewer.id,
+            round_id=found.round.id,
+            position=old.position,
+        )
+    if ended_early:
+        batches.adopt_batches(session, project_id, found.round.id, LABELERS_OF[found.round.with_simulated])
+    stage = again[0].stage
+    people.audit(
+        session, viewer.id, "ran round again", "round", found.round.id, number=number, stage=stage, position=position
+    )
+    _advance(session, found.round)
 
 
 def finish_labeling(session: Session, viewer: Viewer, number: int) -> int:
@@ -204,7 +284,12 @@ def _labeling_done(session: Session, active: Round, waiting: Run, batch_ids: lis
 
 
 def _advance(session: Session, active: Round) -> None:
-    """Start the first run that has not begun; end the round when there is none. The caller holds the round's lock."""
+    """Start the first run that has not begun, unless the round is paused; end the round when there is none.
+
+    The caller holds the round's lock.
+    """
+    if active.paused_at is not None:
+        return
     for run in runs.runs_of_round(session, active.id, lock=True):
         if run.state == RunState.SUCCEEDED:
             continue
@@ -233,18 +318,45 @@ def succeed(session: Session, claim: Claim, words: str, result: dict[str, Any]) 
             _advance(session, active)
 
 
-def fail(session: Session, claim: Claim, problem: str, traceback: str) -> None:
-    """The claimed run could not do what was asked; the round ends with it. Raises StaleClaim."""
+def fail(session: Session, claim: Claim, trouble: Trouble, problem: str, traceback: str) -> bool:
+    """The claimed run could not do what was asked: whether it is tried again. Otherwise the round ends with it.
+
+    What passes by itself is tried again, later each time; what would fail the same way is not. Raises StaleClaim.
+    """
     run = hold_with_round(session, claim)
-    runs.end(session, run, RunState.FAILED, words="Failed.", problem=problem, traceback=traceback)
+    if run.cancel_asked_at is not None:
+        runs.end(session, run, RunState.CANCELLED, words="Cancelled.")
+        return False
+    if trouble is Trouble.PASSING and run.attempt < MOST_ATTEMPTS:
+        runs.postpone(session, run, BACK_OFF[run.attempt - 1], problem, traceback)
+        if run.pause_asked_at is not None:
+            runs.set_aside(session, run)
+        return True
+    words = (
+        f"Failed {MOST_ATTEMPTS} times; it was not tried again."
+        if trouble is Trouble.PASSING
+        else "Failed. It was not tried again, because the same would happen."
+    )
+    runs.end(session, run, RunState.FAILED, words=words, trouble=trouble, problem=problem, traceback=traceback)
     if run.round_id is not None:
         _fail_round(session, run.round_id)
+    return False
 
 
-def cancelled(session: Session, claim: Claim) -> None:
-    """The claimed run stopped because it was asked to. Raises StaleClaim."""
+def stopped(session: Session, claim: Claim, kept: str = "") -> None:
+    """The claimed run stopped because it was asked to, for ever or until its round goes on. Raises StaleClaim.
+
+    `kept` says what a cancelled run leaves.
+    """
     run = hold_with_round(session, claim)
-    runs.end(session, run, RunState.CANCELLED, words="Cancelled.")
+    if run.cancel_asked_at is not None:
+        runs.end(session, run, RunState.CANCELLED, words=f"Cancelled. {kept}".strip())
+        return
+    runs.set_aside(session, run)
+    active = rounds.lock_project_rounds(session, run.project_id)
+    if active is not None and active.id == run.round_id:
+        # Unless it is still paused: somebody may have let it go on while the stage was stopping.
+        _advance(session, active)
 
 
 def hold_with_round(session: Session, claim: Claim) -> Run:
@@ -257,25 +369,30 @@ def hold_with_round(session: Session, claim: Claim) -> Run:
 
 
 def give_up(session: Session) -> int:
-    """End runs whose holder went silent for good: cancelled ones, and those that took too many workers with them.
+    """Let go of runs whose holder went silent and that nobody should take: cancelled ones, paused ones, deadly ones.
 
-    A stage that is killed each time (most likely for want of memory) would else start again for ever. Gives how many.
+    A stage that is killed each time at the same place (most likely for want of memory) would else start again for
+    ever. Gives how many.
     """
-    lost = runs.lost(session, protocol.MOST_CLAIMS)
+    lost = runs.lost(session, protocol.MOST_DEATHS)
     for run_id, project_id in lost:
         rounds.lock_project_rounds(session, project_id)
         run = runs.lock_run(session, run_id)
-        if run is None or not runs.is_lost(session, run_id, protocol.MOST_CLAIMS):
+        if run is None or not runs.is_lost(session, run_id, protocol.MOST_DEATHS):
             continue
         if run.cancel_asked_at is not None:
             runs.end(session, run, RunState.CANCELLED, words="Cancelled.")
             continue
+        if run.pause_asked_at is not None:
+            runs.set_aside(session, run)
+            continue
         problem = (
-            f"The worker died {run.fence} times while it was here: {run.words or 'starting'}. Most likely it ran out "
-            "of memory. What was judged and every earlier checkpoint is safe. Lower micro_batch (it changes memory "
-            "only) or max_query_tokens in the recipe and launch a round again: what was judged is taken in."
+            f"The worker died {protocol.MOST_DEATHS} times while it was here: {run.words or 'starting'}. Most likely "
+            "it ran out of memory. What was judged and every earlier checkpoint is safe. Lower micro_batch (it changes "
+            "memory only) or max_query_tokens in the recipe and launch a round again: what was judged is taken in."
         )
-        runs.end(session, run, RunState.FAILED, words="Failed.", problem=problem)
+        words = "Failed. It was not tried again, because the same would happen."
+        runs.end(session, run, RunState.FAILED, words=words, trouble=Trouble.LASTING, problem=problem)
         if run.round_id is not None:
             _fail_round(session, run.round_id)
     return len(lost)
@@ -299,6 +416,15 @@ def _stop_the_rest(session: Session, round_id: int, words: str) -> None:
             runs.end(session, run, RunState.CANCELLED, words=words)
 
 
+def _active(session: Session, number: int) -> Round:
+    """The round with this number, locked, while it goes on. Raises NotFound, Conflict."""
+    found = _found(session, number)
+    active = rounds.lock_project_rounds(session, found.round.project_id)
+    if active is None or active.id != found.round.id:
+        raise Conflict(f"Round {number} is over already.", "Nothing was changed.")
+    return active
+
+
 def _found(session: Session, number: int) -> RoundWithRecipe:
     found = rounds.round_by_number(session, the_project(session).id, number)
     if found is None:
@@ -308,9 +434,14 @@ def _found(session: Session, number: int) -> RoundWithRecipe:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as pages and programs see it. `done` and `total` of a waiting run are opinions given and asked for."""
+    """A run as pages and programs see it. `done` and `total` of a waiting run are opinions given and asked for.
+
+    `due_at` and `trouble` of a queued one say that it waits for what passes by itself; `stopping`, that a running one
+    was asked to stop and is still on its way.
+    """
 
     id: int
+    position: int
     stage: Stage
     state: RunState
     words: str
@@ -321,6 +452,10 @@ class RunView:
     result: dict[str, Any]
     conditions: dict[str, Any]
     worker: str | None
+    attempt: int
+    due_at: datetime | None
+    trouble: Trouble | None
+    stopping: bool
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -334,7 +469,7 @@ class RunView:
 
 @dataclass(frozen=True)
 class RoundView:
-    """A round with its recipe and its runs in order."""
+    """A round with its recipe and its runs in order; `earlier` are tries that were run again since, oldest first."""
 
     number: int
     state: RoundState
@@ -345,7 +480,11 @@ class RoundView:
     with_simulated: bool
     created_at: datetime
     ended_at: datetime | None
+    paused_at: datetime | None
+    pause_words: str | None
+    newest: bool
     runs: list[RunView]
+    earlier: list[RunView]
 
 
 def run_view(session: Session, run: Run) -> RunView:
@@ -359,6 +498,7 @@ def run_view(session: Session, run: Run) -> RunView:
         words = f"Waiting for labelers: {done} of {total} opinions given."
     return RunView(
         id=run.id,
+        position=run.position,
         stage=Stage(run.stage),
         state=RunState(run.state),
         words=words,
@@ -369,6 +509,10 @@ def run_view(session: Session, run: Run) -> RunView:
         result=run.result or {},
         conditions=run.conditions or {},
         worker=run.worker,
+        attempt=run.attempt,
+        due_at=run.due_at,
+        trouble=None if run.trouble is None else Trouble(run.trouble),
+        stopping=run.state == RunState.RUNNING and (run.cancel_asked_at or run.pause_asked_at) is not None,
         started_at=run.started_at,
         ended_at=run.ended_at,
     )
@@ -376,15 +520,18 @@ def run_view(session: Session, run: Run) -> RunView:
 
 def view(session: Session, number: int) -> RoundView:
     """The round with this number. Raises NotFound."""
-    return _view(session, _found(session, number))
+    found = _found(session, number)
+    last = rounds.rounds(session, found.round.project_id)[0]
+    return _view(session, found, newest=last.round.id == found.round.id)
 
 
 def views(session: Session) -> list[RoundView]:
     """All rounds, newest first."""
-    return [_view(session, found) for found in rounds.rounds(session, the_project(session).id)]
+    listed = rounds.rounds(session, the_project(session).id)
+    return [_view(session, found, newest=place == 0) for place, found in enumerate(listed)]
 
 
-def _view(session: Session, found: RoundWithRecipe) -> RoundView:
+def _view(session: Session, found: RoundWithRecipe, *, newest: bool) -> RoundView:
     return RoundView(
         number=found.round.number,
         state=RoundState(found.round.state),
@@ -395,5 +542,9 @@ def _view(session: Session, found: RoundWithRecipe) -> RoundView:
         with_simulated=found.round.with_simulated,
         created_at=found.round.created_at,
         ended_at=found.round.ended_at,
+        paused_at=found.round.paused_at,
+        pause_words=found.round.pause_words,
+        newest=newest,
         runs=[run_view(session, run) for run in runs.runs_of_round(session, found.round.id)],
+        earlier=[run_view(session, run) for run in runs.earlier_runs_of_round(session, found.round.id)],
     )

@@ -7,6 +7,7 @@ of what a stage does, nor of what follows when it ends (app.services.rounds).
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from app.domain.errors import Conflict, NotFound, StaleClaim
 from app.domain.words import Queue, RunState, Stage
@@ -18,8 +19,10 @@ from app.store.session import Session, enqueue
 from app.store.tables import MetricPoint, Run
 
 RING_AGAIN = timedelta(seconds=20)
-# A stage that is killed each time, most likely for want of memory, is not given to a sixth worker.
-MOST_CLAIMS = 5
+# A stage that is killed each time at the same place, most likely for want of memory, is not given to a sixth worker.
+MOST_DEATHS = 5
+# Names in a payload: see Claim.
+GOES_ON_FROM, ORIGIN = "goes_on_from", "origin"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,23 @@ class Claim:
     project_id: int
     round_id: int | None
     payload: dict[str, Any]
+
+    @property
+    def goes_on_from(self) -> int | None:
+        """The earlier try whose resume states this one goes on from, if it is one that was run again unfinished."""
+        found: int | None = self.payload.get(GOES_ON_FROM)
+        return found
+
+    @property
+    def origin(self) -> int:
+        """The first of the tries that go on from one another: what is drawn by chance follows from it."""
+        found: int = self.payload.get(ORIGIN, self.run_id)
+        return found
+
+
+def gone_on_from(run: Run) -> dict[str, Any]:
+    """What is asked of a run that goes on where this one, which did not succeed, stood."""
+    return run.payload | {GOES_ON_FROM: run.id, ORIGIN: run.payload.get(ORIGIN, run.id)}
 
 
 def ask(session: Session, viewer: Viewer | None, stage: Stage, payload: dict[str, Any]) -> Run:
@@ -56,31 +76,31 @@ def queue(session: Session, run: Run) -> None:
     enqueue(session, run_job(Stage(run.stage), run.id))
 
 
-def claim(session: Session, run_id: int, host: str, process: int, lease: timedelta) -> Claim | None:
-    """Take the run if it waits, or its holder went silent; None otherwise (delivered twice, cancelled, over).
+def claim(
+    session: Session, run_id: int, host: str, process: int, lease: timedelta, worker_id: UUID | None = None
+) -> Claim | None:
+    """Take the run if it is due, or its holder went silent; None otherwise (delivered twice, cancelled, paused, over).
 
     A host trains one model at a time, because two would take each other's cores or memory: a second run that loads
     models is left, and the reconciler rings for it again.
     """
     asked = runs.run(session, run_id)
-    if asked is not None and asked.fence >= MOST_CLAIMS:
-        return None
     if asked is not None and asked.queue == Queue.GPU:
         runs.lock_host(session, host)
         if runs.busy(session, host, but=run_id):
             return None
-    run = runs.claim(session, run_id, f"{host}:{process}", lease)
+    run = runs.claim(session, run_id, f"{host}:{process}", worker_id, lease, MOST_DEATHS)
     if run is None:
         return None
     return Claim(run.id, run.fence, Stage(run.stage), run.project_id, run.round_id, run.payload)
 
 
 def beat(session: Session, claim: Claim, lease: timedelta, progress: tuple[int, int, str] | None = None) -> bool:
-    """Keep the claim and say how far it is: whether a cancel is asked for. Raises StaleClaim."""
-    cancel = runs.beat(session, claim.run_id, claim.fence, lease, progress)
-    if cancel is None:
+    """Keep the claim and say how far it is: whether it should stop, for a cancel or a pause. Raises StaleClaim."""
+    stop = runs.beat(session, claim.run_id, claim.fence, lease, progress)
+    if stop is None:
         raise StaleClaim(f"Run {claim.run_id} is no longer held by this worker.")
-    return cancel
+    return stop
 
 
 def measure(session: Session, claim: Claim, points: list[tuple[str, int, float]]) -> None:
@@ -132,7 +152,7 @@ def cancel(session: Session, viewer: Viewer, run_id: int) -> None:
 
 
 def ring(session: Session) -> int:
-    """Ring again for runs that wait or whose holder went silent (a lost message, a dead worker). Gives how many."""
+    """Ring again for runs that are due or whose holder went silent (a lost message, a dead worker). Gives how many."""
     due = runs.to_ring(session, RING_AGAIN)
     for run in due:
         enqueue(session, run_job(Stage(run.stage), run.id))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from app.domain.words import RoundState, RunState
-from app.services import rounds
+from app.services import rounds, workers
 from app.services.rounds import RoundView
+from app.services.workers import Missing
 from app.store import runs
 from app.store.session import Session
 
@@ -19,6 +20,9 @@ NOW = 10**16
 # A point carries the time at which its transaction began, and is seen when it has committed. Everything that began
 # longer ago than any transaction lasts (lock_timeout is 20 s) is therefore there; what is younger is looked at again.
 OVERLAP = timedelta(seconds=30)
+
+# What a worker must take, or take over.
+_FOR_WORKERS = (RunState.QUEUED, RunState.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Look:
-    """A round as it is now, the points written since the last look, and the cursor for the next."""
+    """A round as it is now, the points written since the last look, and the cursor for the next.
+
+    `missing` are queues in which something waits in vain while a run of this round waits for a worker.
+    """
 
     cursor: int
     at: datetime
     round: RoundView
     points: list[Point]
+    missing: list[Missing]
 
     @property
     def over(self) -> bool:
@@ -63,4 +71,5 @@ def look(session: Session, number: int, cursor: int) -> Look:
         at=now,
         round=found,
         points=[Point(point.run_id, point.name, point.step, point.value) for point in points],
+        missing=workers.missing(session) if any(run.state in _FOR_WORKERS for run in found.runs) else [],
     )

@@ -226,3 +226,47 @@ def newest_summaries(session: Session, policy_id: int, limit: int) -> list[tuple
         .limit(limit)
     )
     return [(row[0], row[1]) for row in rows]
+
+
+def summaries_by(session: Session, document_id: int, policy_ids: Sequence[int]) -> dict[int, list[Summary]]:
+    """What these policies wrote about a document, by policy, the newest first."""
+    rows = session.scalars(
+        select(Summary)
+        .where(Summary.document_id == document_id, Summary.policy_id.in_(policy_ids))
+        .order_by(Summary.id.desc())
+    )
+    found: dict[int, list[Summary]] = {policy_id: [] for policy_id in policy_ids}
+    for row in rows:
+        found[row.policy_id].append(row)
+    return found
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Documents that all of some policies wrote about: how many, how many up to one of them, and those beside it."""
+
+    count: int
+    place: int
+    before: int | None
+    after: int | None
+
+
+def written_by_all(session: Session, project_id: int, policy_ids: Sequence[int], document_id: int) -> Neighbours:
+    """Where a document (or 0: before the first) stands among those that every one of these policies wrote about."""
+    shared = (
+        select(Summary.document_id.label("id"))
+        .join(Document, Document.id == Summary.document_id)
+        .where(Summary.policy_id.in_(policy_ids), Document.project_id == project_id)
+        .group_by(Summary.document_id)
+        .having(func.count(Summary.policy_id.distinct()) == len(set(policy_ids)))
+        .subquery()
+    )
+    row = session.execute(
+        select(
+            func.count(),
+            func.count().filter(shared.c.id <= document_id),
+            func.max(shared.c.id).filter(shared.c.id < document_id),
+            func.min(shared.c.id).filter(shared.c.id > document_id),
+        )
+    ).one()
+    return Neighbours(row[0], row[1], row[2], row[3])

@@ -3,11 +3,12 @@
 Knows the questions asked of these tables. Knows nothing of how a round goes on (app.services.rounds).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from app.domain.words import CheckpointKind, RoundState, Stage
@@ -64,6 +65,7 @@ def lock_project_rounds(session: Session, project_id: int, *, wait: bool = True)
         select(Round)
         .where(Round.project_id == project_id, Round.state == RoundState.ACTIVE)
         .with_for_update(skip_locked=not wait)
+        .execution_options(populate_existing=True)
     )
 
 
@@ -89,8 +91,22 @@ def end_round(session: Session, round_id: int, state: RoundState) -> None:
     session.execute(
         update(Round)
         .where(Round.id == round_id, Round.state == RoundState.ACTIVE)
-        .values(state=state, ended_at=func.now())
+        .values(state=state, ended_at=func.now(), paused_at=None, pause_words=None)
     )
+
+
+def open_again(session: Session, row: Round) -> None:
+    """The round goes on. The database refuses a second active one."""
+    row.state = RoundState.ACTIVE
+    row.ended_at = None
+    session.flush()
+
+
+def set_paused(session: Session, row: Round, words: str | None) -> None:
+    """The round stands still, for the reason that `words` give; without any, it does not."""
+    row.paused_at = None if words is None else func.now()
+    row.pause_words = words
+    session.flush()
 
 
 @dataclass(frozen=True)
@@ -174,6 +190,15 @@ def newest_checkpoint(
 def policy_of_checkpoint(session: Session, checkpoint_id: int) -> Policy | None:
     """The policy that writes with this checkpoint."""
     return session.scalar(select(Policy).where(Policy.checkpoint_id == checkpoint_id).order_by(Policy.id).limit(1))
+
+
+def policies_named(session: Session, project_id: int, name: str) -> int:
+    """How many policies have this name, or this name with a number behind it."""
+    numbered = Policy.name.regexp_match(f"^{re.escape(name)}-[0-9]+$")
+    found = session.scalar(
+        select(func.count()).where(Policy.project_id == project_id, or_(Policy.name == name, numbered))
+    )
+    return found or 0
 
 
 @dataclass(frozen=True)

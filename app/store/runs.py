@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.domain.words import QUEUE_OF, UNFINISHED, Queue, RunState, Stage
+from app.domain.words import QUEUE_OF, UNFINISHED, Queue, RunState, Stage, Trouble
 from app.store.session import Session
 from app.store.slices import slices
-from app.store.tables import Export, Labeler, MetricPoint, Round, Run
+from app.store.tables import Export, Labeler, MetricPoint, Round, Run, Worker
 
 
 def add_run(
@@ -58,11 +59,25 @@ def lock_run(session: Session, run_id: int) -> Run | None:
 
 
 def runs_of_round(session: Session, round_id: int, *, lock: bool = False) -> list[Run]:
-    """The runs of a round in their order."""
-    query = select(Run).where(Run.round_id == round_id).order_by(Run.position)
+    """The runs of a round that count, in their order: of each place the newest try."""
+    query = select(Run).where(Run.round_id == round_id, Run.superseded_at.is_(None)).order_by(Run.position)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
     return list(session.scalars(query))
+
+
+def earlier_runs_of_round(session: Session, round_id: int) -> list[Run]:
+    """The tries of a round that were run again since, in the order in which they were made."""
+    return list(
+        session.scalars(select(Run).where(Run.round_id == round_id, Run.superseded_at.is_not(None)).order_by(Run.id))
+    )
+
+
+def supersede(session: Session, rows: Sequence[Run]) -> None:
+    """These count no more, because others take their places. They stay, with what they wrote."""
+    for row in rows:
+        row.superseded_at = func.now()
+    session.flush()
 
 
 def runs_on_their_own(session: Session, project_id: int, stages: Sequence[Stage], limit: int = 20) -> list[Run]:
@@ -77,21 +92,36 @@ def runs_on_their_own(session: Session, project_id: int, stages: Sequence[Stage]
     )
 
 
-def claim(session: Session, run_id: int, worker: str, lease: timedelta) -> Run | None:
-    """Take a run that waits, or whose holder went silent: compare and set. None when there is nothing to take."""
+def _due() -> ColumnElement[bool]:
+    """A run that waits for a worker, and not for what passes by itself."""
+    return and_(Run.state == RunState.QUEUED, or_(Run.due_at.is_(None), Run.due_at <= func.now()))
+
+
+def _silent() -> ColumnElement[bool]:
+    return and_(Run.state == RunState.RUNNING, Run.lease_expires_at < func.now())
+
+
+def _deaths() -> ColumnElement[int]:
+    """How many holders went silent without getting further, the present one included, who is silent."""
+    return case((Run.done > Run.furthest, 1), else_=Run.deaths + 1)
+
+
+def claim(
+    session: Session, run_id: int, worker: str, worker_id: UUID | None, lease: timedelta, most_deaths: int
+) -> Run | None:
+    """Take a run that is due, or whose holder went silent: compare and set. None when there is nothing to take."""
     return session.scalar(
         update(Run)
-        .where(
-            Run.id == run_id,
-            or_(
-                Run.state == RunState.QUEUED,
-                and_(Run.state == RunState.RUNNING, Run.lease_expires_at < func.now()),
-            ),
-        )
+        .where(Run.id == run_id, or_(_due(), and_(_silent(), _deaths() < most_deaths)))
         .values(
             state=RunState.RUNNING,
             fence=Run.fence + 1,
             worker=worker,
+            # A worker that could not yet say that it is there has no row.
+            worker_id=select(Worker.id).where(Worker.id == worker_id).scalar_subquery(),
+            due_at=None,
+            deaths=case((Run.state == RunState.RUNNING, _deaths()), else_=Run.deaths),
+            furthest=case((Run.state == RunState.RUNNING, func.greatest(Run.furthest, Run.done)), else_=Run.furthest),
             lease_expires_at=func.now() + lease,
             heartbeat_at=func.now(),
             started_at=func.coalesce(Run.started_at, func.now()),
@@ -101,23 +131,20 @@ def claim(session: Session, run_id: int, worker: str, lease: timedelta) -> Run |
     )
 
 
-def _lost(most_claims: int) -> ColumnElement[bool]:
-    return and_(
-        Run.state == RunState.RUNNING,
-        Run.lease_expires_at < func.now(),
-        or_(Run.cancel_asked_at.is_not(None), Run.fence >= most_claims),
-    )
+def _lost(most_deaths: int) -> ColumnElement[bool]:
+    asked = or_(Run.cancel_asked_at.is_not(None), Run.pause_asked_at.is_not(None))
+    return and_(_silent(), or_(asked, _deaths() >= most_deaths))
 
 
-def lost(session: Session, most_claims: int) -> list[tuple[int, int]]:
-    """Runs whose holder went silent and that nobody should take again, with their projects."""
-    rows = session.execute(select(Run.id, Run.project_id).where(_lost(most_claims)).order_by(Run.id))
+def lost(session: Session, most_deaths: int) -> list[tuple[int, int]]:
+    """Runs with a silent holder that nobody should take again just now, with their projects."""
+    rows = session.execute(select(Run.id, Run.project_id).where(_lost(most_deaths)).order_by(Run.id))
     return [(row[0], row[1]) for row in rows]
 
 
-def is_lost(session: Session, run_id: int, most_claims: int) -> bool:
+def is_lost(session: Session, run_id: int, most_deaths: int) -> bool:
     """Whether the run still is one of `lost`."""
-    return bool(session.scalar(select(exists().where(Run.id == run_id, _lost(most_claims)))))
+    return bool(session.scalar(select(exists().where(Run.id == run_id, _lost(most_deaths)))))
 
 
 def lock_host(session: Session, host: str) -> None:
@@ -145,7 +172,7 @@ def busy(session: Session, host: str, but: int) -> bool:
 def beat(
     session: Session, run_id: int, fence: int, lease: timedelta, progress: tuple[int, int, str] | None
 ) -> bool | None:
-    """Extend the lease and write the progress: whether a cancel is asked for, or None for a stale holder."""
+    """Extend the lease and write the progress: whether it should stop, or None for a stale holder."""
     values: dict[str, Any] = {"heartbeat_at": func.now(), "lease_expires_at": func.now() + lease}
     if progress is not None:
         values |= {"done": progress[0], "total": progress[1], "words": progress[2]}
@@ -153,10 +180,10 @@ def beat(
         update(Run)
         .where(Run.id == run_id, Run.fence == fence, Run.state == RunState.RUNNING)
         .values(**values)
-        .returning(Run.cancel_asked_at)
+        .returning(or_(Run.cancel_asked_at.is_not(None), Run.pause_asked_at.is_not(None)))
         .execution_options(synchronize_session=False)
     ).one_or_none()
-    return None if row is None else row[0] is not None
+    return None if row is None else row[0]
 
 
 def set_conditions(session: Session, run_id: int, conditions: dict[str, Any]) -> None:
@@ -205,6 +232,23 @@ def set_queued(session: Session, run: Run) -> None:
     session.flush()
 
 
+def set_aside(session: Session, run: Run) -> None:
+    """The run waits for its round to go on. Whatever held it holds it no more; how far it was stays to be seen."""
+    run.state = RunState.PENDING
+    run.lease_expires_at = run.pause_asked_at = run.due_at = None
+    session.flush()
+
+
+def postpone(session: Session, run: Run, after: timedelta, problem: str, traceback: str) -> None:
+    """The run waits for what passes by itself, and is rung when it is due."""
+    run.state = RunState.QUEUED
+    run.lease_expires_at = None
+    run.due_at = func.now() + after
+    run.attempt += 1
+    run.trouble, run.problem, run.traceback = Trouble.PASSING, problem, traceback
+    session.flush()
+
+
 def end(
     session: Session,
     run: Run,
@@ -212,6 +256,7 @@ def end(
     *,
     words: str,
     result: dict[str, Any] | None = None,
+    trouble: Trouble | None = None,
     problem: str | None = None,
     traceback: str | None = None,
 ) -> None:
@@ -219,9 +264,8 @@ def end(
     run.state = state
     run.words = words
     run.result = result
-    run.problem = problem
-    run.traceback = traceback
-    run.lease_expires_at = None
+    run.trouble, run.problem, run.traceback = trouble, problem, traceback
+    run.lease_expires_at = run.due_at = None
     run.ended_at = func.now()
     session.flush()
 
@@ -229,6 +273,12 @@ def end(
 def ask_to_cancel(session: Session, run: Run) -> None:
     """Tell the holder to stop at its next look."""
     run.cancel_asked_at = func.now()
+    session.flush()
+
+
+def ask_to_pause(session: Session, run: Run, *, pause: bool) -> None:
+    """Tell the holder to stop at its next look and to leave what another can go on from, or that it need not."""
+    run.pause_asked_at = func.now() if pause else None
     session.flush()
 
 
@@ -245,10 +295,7 @@ def to_ring(session: Session, again_after: timedelta) -> list[Run]:
             select(Run)
             .where(
                 Run.queue.is_not(None),
-                or_(
-                    Run.state == RunState.QUEUED,
-                    and_(Run.state == RunState.RUNNING, Run.lease_expires_at < func.now()),
-                ),
+                or_(_due(), _silent()),
                 or_(Run.rung_at.is_(None), Run.rung_at < func.now() - again_after),
             )
             .order_by(Run.id)

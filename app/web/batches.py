@@ -80,7 +80,7 @@ def _sample(run: Run, recipes: dict[int, Recipe]) -> SampleLine:
         words=runs.shown_words(run),
         done=run.done,
         total=run.total,
-        problem=run.problem,
+        problem=runs.shown_problem(run),
         asked=run.created_at,
         can_cancel=runs.can_cancel(run),
     )

@@ -407,6 +407,27 @@ class RecipeOption:
 
 
 @dataclass(frozen=True)
+class ForecastLine:
+    """What a stage would do, in words: rows, tokens, and time as earlier runs measured it."""
+
+    stage: str
+    rows: str
+    tokens: str
+    time: str
+    measured: str
+
+
+@dataclass(frozen=True)
+class ForecastPart:
+    """What a round with the chosen recipe would do; `refusal` says why it cannot work."""
+
+    recipe: str
+    lines: list[ForecastLine]
+    facts: list[tuple[str, str]]
+    refusal: str | None
+
+
+@dataclass(frozen=True)
 class LaunchForm:
     """What was chosen, and what will happen. `blocked` says why nothing can be launched now."""
 
@@ -415,6 +436,7 @@ class LaunchForm:
     with_simulated: bool
     happens: list[str]
     facts: list[tuple[str, str]]
+    forecast: ForecastPart | None
     blocked: str | None
     problem: str | None = None
 
@@ -461,10 +483,49 @@ class RecipePage:
 
 
 @dataclass(frozen=True)
+class RecipeSetting:
+    """A field of a recipe in a form. `values` as typed: one text, or those of `options` that are ticked."""
+
+    path: str
+    label: str
+    values: list[str]
+    options: list[str]
+    several: bool
+    optional: bool
+    doc: str
+    source: str
+    allowed: str
+
+
+@dataclass(frozen=True)
+class RecipeFormPart:
+    """A section of a recipe in a form."""
+
+    title: str
+    settings: list[RecipeSetting]
+
+
+@dataclass(frozen=True)
+class RecipeFormPage:
+    """rounds/recipe_form.html: a copy of the version of `base` with this id. Errors by path."""
+
+    id: int
+    base: str
+    version: int
+    name: str
+    parts: list[RecipeFormPart]
+    errors: dict[str, str]
+
+
+@dataclass(frozen=True)
 class StageLine:
-    """A stage of a round. `state` is a word of the style sheet, `state_words` what people read."""
+    """A stage of a round. `state` is a word of the style sheet, `state_words` what people read.
+
+    `traceback` is that of an attempt after which another comes; `can_again`: the round may run again from here.
+    """
 
     run: int
+    position: int
     title: str
     about: str
     state: str
@@ -476,6 +537,22 @@ class StageLine:
     ticking: bool
     judging: bool
     given: int
+    attempt: str | None
+    traceback: str | None
+    can_again: bool
+
+
+@dataclass(frozen=True)
+class EarlierTry:
+    """A stage that was run again since: how it ended, when, and what came of it."""
+
+    title: str
+    state: str
+    state_words: str
+    words: str
+    traceback: str | None
+    ended: datetime | None
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -491,11 +568,12 @@ class ResultLine:
 
 @dataclass(frozen=True)
 class SampleSummaries:
-    """What three writers made of one document."""
+    """What the writers made of one document; `previous` was current before, where that is not the fine-tuned one."""
 
     title: str
     reference: str
     before: str
+    previous: str
     after: str
 
 
@@ -555,12 +633,54 @@ class RoundPage:
     cursor: int
     can_cancel: bool
     can_finish: bool
+    can_pause: bool
+    can_resume: bool
+    pause_words: str | None
+    missing: list[str]
     failures: list[Failure]
     stages: list[StageLine]
+    earlier: list[EarlierTry]
     results: list[ResultLine]
     samples: list[SampleSummaries]
+    monitor: "MonitorBox | None"
+    decision: "PromotionLine | None"
     curves: list[RunCurves]
     conditions: list[Conditions]
+
+
+@dataclass(frozen=True)
+class DoingLine:
+    """What a worker is at: the stage, its round, since when, and in words with how far it is."""
+
+    title: str
+    round: int | None
+    since: datetime | None
+    words: str
+
+
+@dataclass(frozen=True)
+class WorkerLine:
+    """A worker: who it is, what it has, in words, and what it does."""
+
+    host: str
+    process: int
+    state: str
+    state_words: str
+    queues: str
+    device: str
+    memory: str
+    versions: list[str]
+    started: datetime
+    heard: str
+    doing: list[DoingLine]
+
+
+@dataclass(frozen=True)
+class WorkersPage:
+    """workers/workers.html"""
+
+    workers: list[WorkerLine]
+    missing: list[str]
 
 
 @dataclass(frozen=True)
@@ -592,9 +712,33 @@ class PolicyLine:
 
 
 @dataclass(frozen=True)
-class OverviewPage:
-    """overview/overview.html. `steps` is empty when all of them are done."""
+class Concern:
+    """Something to look at: what, in a sentence, and where."""
 
+    title: str
+    words: str
+    href: str
+    action: str
+
+
+@dataclass(frozen=True)
+class AtWorkLine:
+    """Somebody who is labeling now."""
+
+    name: str
+    simulated: bool
+    today: str
+    last: datetime | None
+    holding: int
+
+
+@dataclass(frozen=True)
+class OverviewPage:
+    """overview/overview.html. `steps` is empty when all of them are done; `missing`: runs that wait in vain."""
+
+    concerns: list[Concern]
+    at_work: list[AtWorkLine]
+    missing: list[str]
     tiles: list[tuple[str, str, str | None]]
     steps: list[Step]
     round: RoundLine | None
@@ -603,18 +747,175 @@ class OverviewPage:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A figure, and beneath it its interval and n."""
+
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class PromotionLine:
+    """A decision on a policy and what was known then; `state` is a word of the style sheet. `before` was current."""
+
+    policy_id: int
+    policy: str
+    before: str | None
+    state: str
+    words: str
+    reason: str
+    by: str
+    at: datetime
+    round: int | None
+    alarms: list[str]
+    evidence: list[ResultLine]
+
+
+@dataclass(frozen=True)
+class RollBack:
+    """What a roll back brings back, and what it takes away."""
+
+    policy_id: int
+    policy: str
+    instead_of: str
+
+
+@dataclass(frozen=True)
+class FamilyMember:
+    """A policy in the picture of lineage: where its dot and its words stand."""
+
+    x: float
+    y: float
+    name: str
+    detail: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class FamilyPicture:
+    """Which policy was trained from which, in pixels; `lines` are points "x,y x,y"; `said` is the picture in words."""
+
+    width: int
+    height: int
+    members: list[FamilyMember]
+    lines: list[str]
+    said: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class WinRateLine:
+    """How often one policy's summaries are preferred to another's; `length` says how much longer they are."""
+
+    first_id: int
+    first: str
+    second_id: int
+    second: str
+    raw: Cell
+    controlled: Cell
+    length: str
+    answers: str
+
+
+@dataclass(frozen=True)
+class CheckpointLine:
+    """A checkpoint in a list."""
+
+    id: int
+    name: str
+    kind: str
+    round: int | None
+    parent_id: int | None
+    parent: str | None
+    digest: str
+    bytes: int
+    made: datetime
+
+
+@dataclass(frozen=True)
 class PoliciesPage:
     """policies/policies.html"""
 
     policies: list[PolicyLine]
     writers: list[PolicyLine]
+    family: FamilyPicture | None
+    waiting: list[PromotionLine]
+    decisions: list[PromotionLine]
+    roll_back: RollBack | None
+    win_rates: list[WinRateLine]
+    more_win_rates: int
+    length_words: str
+    simulated: bool
+    checkpoints: list[CheckpointLine]
     can_change: bool
+
+
+@dataclass(frozen=True)
+class PolicyTexts:
+    """What one policy wrote about a document."""
+
+    policy_id: int
+    policy: str
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class ChosenPolicies:
+    """Two or three policies, as typed; the third may be empty."""
+
+    a: str
+    b: str
+    c: str
+
+
+@dataclass(frozen=True)
+class SideBySidePage:
+    """policies/compare.html"""
+
+    policies: list[tuple[str, str]]
+    chosen: ChosenPolicies
+    document: str
+    title: str
+    community: str
+    text: str
+    there: bool
+    sides: list[PolicyTexts]
+    position: str
+    earlier: str | None
+    later: str | None
+    errors: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CardPart:
+    """A part of a model card: terms and values."""
+
+    title: str
+    rows: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class CardPage:
+    """policies/card.html: a model card."""
+
+    id: int
+    name: str
+    about: str
+    policy: tuple[int, str] | None
+    parent: tuple[int, str] | None
+    round: int | None
+    parts: list[CardPart]
+    measures: list[ResultLine]
+    loading: str
+    template: str
+    recipe: str
 
 
 @dataclass(frozen=True)
 class Ancestor:
     """One checkpoint on the way from the base model to a policy."""
 
+    id: int
     name: str
     policy_id: int | None
     digest: str
@@ -633,15 +934,24 @@ class Written:
 
 @dataclass(frozen=True)
 class PolicyPage:
-    """policies/policy.html. `details` and `lineage` are empty for a policy that has no checkpoint."""
+    """policies/policy.html. `details` and `lineage` are empty for a policy that has no checkpoint.
+
+    `known`: what is known of it now, as a decision would keep it.
+    """
 
     policy: PolicyLine
     about: str
+    checkpoint: int | None
     details: list[tuple[str, str]]
     snapshot: list[tuple[str, str]]
     lineage: list[Ancestor]
+    known: list[ResultLine]
+    alarms: list[str]
+    win_rates: list[WinRateLine]
+    decisions: list[PromotionLine]
     written: list[Written]
     can_change: bool
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -759,6 +1069,7 @@ class TriedLine:
     same: bool | None
     seconds: float | None
     retired: bool
+    void: bool
 
 
 @dataclass(frozen=True)
@@ -779,7 +1090,10 @@ class NewcomerPage:
 
 @dataclass(frozen=True)
 class ComparedLine:
-    """A comparison in a list. `agreeing` of `sided` answers are on the verdict's side."""
+    """A comparison in a list. `agreeing` of `sided` answers are on the verdict's side.
+
+    Without a verdict `kind` is empty and `disagreed` None: they are not told before it is given.
+    """
 
     id: int
     title: str
@@ -787,7 +1101,7 @@ class ComparedLine:
     batch: str
     kind: str
     answers: int
-    disagreed: bool
+    disagreed: bool | None
     verdict: str
     released: bool
     agreeing: int
@@ -1025,14 +1339,6 @@ class ComparisonPage:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A figure, and beneath it its interval and n."""
-
-    value: str
-    detail: str
-
-
-@dataclass(frozen=True)
 class PlotBar:
     """A rectangle of a plot. `tone` is a class of quality.css, as in all parts of a plot."""
 
@@ -1088,6 +1394,28 @@ class Plot:
     columns: list[str]
     rows: list[tuple[str, list[str]]]
     thinned: bool
+
+
+@dataclass(frozen=True)
+class MeasuredLine:
+    """A round's policy: how often it is preferred to the references, as its reward model predicts and by people."""
+
+    round: int
+    policy: str
+    kl: str
+    predicted: Cell
+    people: Cell
+
+
+@dataclass(frozen=True)
+class MonitorBox:
+    """What there is to see of over-optimisation; `words` say how far the reward model follows people."""
+
+    alarms: list[str]
+    words: str
+    plots: list[Plot]
+    measured: list[MeasuredLine]
+    agreement: list[ResultLine]
 
 
 @dataclass(frozen=True)
@@ -1215,7 +1543,10 @@ class MePage:
     tiles: list[tuple[str, str, str]]
     plots: list[Plot]
     released: int
-    more: int
+    differ: int
     apart: list[ApartLine]
+    shown: str
+    newer: str | None
+    older: str | None
     asked: list[AskedLine]
     longest: int

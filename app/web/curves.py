@@ -46,12 +46,24 @@ _GROUPS = (
     _Group("Margin", "How much higher the preferred summary scores.", {"reward/margin": "margin"}),
     _Group(
         "Reward",
-        "Score of the policy's summaries, and the same less the KL penalty, which PPO raises.",
-        {"ppo/score": "score", "ppo/reward": "less KL penalty"},
+        "Score of the policy's summaries, the same less the KL penalty, which PPO raises, and what the score would be "
+        "at the first rollout's length: where only the others rise, only length was gained.",
+        {"ppo/score": "score", "ppo/reward": "less KL penalty", "ppo/score_at_first_length": "at the first length"},
+    ),
+    _Group(
+        "Score and length",
+        "Correlation between the two over the summaries of a rollout that ended.",
+        {"ppo/score_length_correlation": "correlation"},
+    ),
+    _Group(
+        "Preference",
+        "Over the fine-tuned policy on held-out documents, as the reward model estimates it.",
+        {"ppo/preference": "estimate"},
     ),
     _Group("KL", "Distance from the fine-tuned policy, in nats per summary.", {"ppo/kl": "KL"}),
     _Group("Entropy", "How undecided the policy is, in nats per token.", {"ppo/entropy": "entropy"}),
     _Group("Length", "Tokens per summary.", {"ppo/length": "tokens"}),
+    _Group("Repetition", "Share of four tokens in a row that came before.", {"ppo/repetition": "share"}),
     _Group("Without an end", "Share of summaries that did not end by themselves.", {"ppo/without_eos": "share"}),
     _Group(
         "Clipped",

@@ -112,7 +112,7 @@ def _import_page(door: Door, desk: Desk, holds: str, stop: bool, errors: dict[st
                 name=str(run.payload.get("name", "")),
                 holds=str(run.payload.get("form", "")),
                 state=runs.shown_state(run),
-                words=run.problem or runs.shown_words(run),
+                words=runs.shown_problem(run) or runs.shown_words(run),
                 asked=run.created_at,
             )
             for run in asked
@@ -203,7 +203,7 @@ def _import_run(run: Run) -> ImportRunPage:
         total=run.total,
         live=runs.unfinished(run),
         can_cancel=runs.can_cancel(run),
-        problem=run.problem,
+        problem=runs.shown_problem(run),
         counts=counts,
         problems=problems,
         more_problems=max(0, told - len(problems)) if len(problems) >= SHOWN_PROBLEMS else 0,

@@ -103,6 +103,7 @@ class _Watch:
 def _state(look: Look) -> dict[str, Any]:
     return {
         "state": round_state(look.round)[0],
+        "missing": [each.queue for each in look.missing],
         "over": look.over,
         "stages": [
             {

@@ -43,7 +43,7 @@ def _line(line: store.ExportLine) -> ExportLine:
         words=runs.shown_words(run),
         done=run.done,
         total=run.total,
-        problem=run.problem,
+        problem=runs.shown_problem(run),
         rows=0 if export is None else export.rows,
         bytes=0 if export is None else export.bytes,
         digest="" if export is None else export.digest,

@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 
-from app.domain.words import Role, RoundState
-from app.services import overview, policies, rounds
+from app.domain.words import LabelerKind, Role, RoundState
+from app.services import monitor, overview, policies, promotions, quality, rounds, workers
 from app.services.overview import Overview, Steps
 from app.services.rounds import RoundView
 from app.web import telling
-from app.web.contexts import OverviewPage, Step
-from app.web.door import STAFF, DoorDep
+from app.web.contexts import AtWorkLine, Concern, OverviewPage, Step
+from app.web.door import STAFF, Desk, DoorDep
 from app.web.policies import line
+from app.web.quality import drift_alarms
 from app.web.rendering import page
 
 router = APIRouter()
@@ -70,6 +71,30 @@ def _steps(steps: Steps, admin: bool) -> list[Step]:
     ]
 
 
+def _concerns(desk: Desk, told: Overview, newest: RoundView | None, now: datetime) -> list[Concern]:
+    """What somebody should look at, the most pressing first."""
+    admin, found = desk.viewer.role is Role.ADMIN, []
+    if newest is not None and newest.state is RoundState.ACTIVE:
+        where = f"/rounds/{newest.number}#monitor"
+        alarms = monitor.look(desk.session, newest).alarms
+        found += [Concern(f"Round {newest.number}", words, where, "See the monitor") for words in alarms]
+    found += [
+        Concern(f"{each.policy} waits for a decision", each.reason, f"/policies/{each.policy_id}", "Look at it")
+        for each in promotions.waiting(desk.session)
+    ]
+    for labeler_id, name, watched in quality.drifting(desk.session):
+        where = "/quality" if labeler_id is None else f"/quality/labelers/{labeler_id}"
+        found += [Concern(f"Drift: {name}", words, where, "See Quality") for words in drift_alarms(watched, now)[:1]]
+    if told.runs_dry:
+        words = (
+            f"People gave {told.last_day:,} answers in the last 24 hours, and {told.open_slots:,} slots are open: at "
+            "this pace the queue is empty within a day."
+        )
+        where, action = ("/batches", "Sample pairs") if admin else ("/rounds", "See the rounds")
+        found.append(Concern("The queue runs dry", words, where, action))
+    return found
+
+
 def _tiles(told: Overview, newest: RoundView | None) -> list[tuple[str, str, str | None]]:
     documents = sum(told.documents.values())
     if newest is None:
@@ -86,6 +111,7 @@ def _tiles(told: Overview, newest: RoundView | None) -> list[tuple[str, str, str
             f"{told.answers_today:,}",
             f"and {told.simulated_today:,} by simulated labelers" if told.simulated_today else "since midnight UTC",
         ),
+        ("Pace", f"{told.last_hour:,} an hour", f"{told.last_day:,} in the last 24 hours, by people"),
         ("Open slots", f"{told.open_slots:,}", "opinions still needed"),
         ("Current policy", told.current_policy or "none", "writes the next pairs" if told.current_policy else None),
         round_tile,
@@ -99,10 +125,17 @@ def overview_page(door: DoorDep) -> Response:
         told = overview.overview(desk.session)
         newest = next(iter(rounds.views(desk.session)), None)
         going_on = newest is not None and newest.state is RoundState.ACTIVE
+        now = datetime.now(UTC)
         context = OverviewPage(
+            concerns=_concerns(desk, told, newest, now),
+            at_work=[
+                AtWorkLine(each.name, each.kind is LabelerKind.SIMULATED, f"{each.today:,}", each.last, each.holding)
+                for each in told.at_work
+            ],
+            missing=[telling.missing(each, now) for each in workers.missing(desk.session)],
             tiles=_tiles(told, newest),
             steps=_steps(told.steps, desk.viewer.role is Role.ADMIN),
-            round=telling.round_line(newest, datetime.now(UTC)) if newest is not None and going_on else None,
+            round=telling.round_line(newest, now) if newest is not None and going_on else None,
             policies=[line(view) for view in policies.policies(desk.session) if view.checkpoint is not None][
                 :POLICIES_SHOWN
             ],

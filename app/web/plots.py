@@ -16,12 +16,12 @@ MOST_POINTS = 120
 FOREST_ROW, FOREST_LEFT = 26, 118
 
 
-def _ceiling(value: float) -> float:
-    """The next round number: 1, 2 or 5 with zeros."""
+def _ceiling(value: float, steps: Sequence[int] = (1, 2, 5, 10)) -> float:
+    """The next round number: one of these steps with zeros."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
+    return next(step * power for step in steps if step * power >= value)
 
 
 def _y(value: float, top: float) -> float:
@@ -124,7 +124,35 @@ def lines(
         labels.append(PlotLabel(LEFT, HEIGHT - 6, names[0], "start"))
     if len(names) > 1:
         labels.append(PlotLabel(WIDTH - RIGHT, HEIGHT - 6, names[-1], "end"))
-    legend = [(tone, name) for tone, (name, _) in zip(("first", "second"), series, strict=False)]
+    rows = [(names[index], [f"{values[index]:.2f}" for _, values in series]) for index in kept]
+    return _of_lines(
+        (id, title, about, said),
+        (drawn, dots, labels),
+        _legend([name for name, _ in series], limit),
+        columns,
+        rows,
+        thinned=len(kept) < len(names),
+    )
+
+
+def _legend(names: Sequence[str], limit: tuple[float, str] | None) -> list[tuple[str, str]]:
+    """What the lines stand for; one line alone is what the plot is about."""
+    named = list(zip(("first", "second"), names, strict=False)) if len(names) > 1 else []
+    return [*named, *([] if limit is None else [("limit", limit[1])])]
+
+
+def _of_lines(
+    words: tuple[str, str, str, str],
+    drawn: tuple[list[PlotLine], list[PlotDot], list[PlotLabel]],
+    legend: list[tuple[str, str]],
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[str]]],
+    *,
+    thinned: bool,
+) -> Plot:
+    """A plot of lines, dots and labels; `words` are its id, title, what it is about, and what it says."""
+    id, title, about, said = words
+    lines, dots, labels = drawn
     return Plot(
         id=id,
         title=title,
@@ -133,13 +161,13 @@ def lines(
         width=WIDTH,
         height=HEIGHT,
         bars=[],
-        lines=drawn,
+        lines=lines,
         dots=dots,
         labels=labels,
-        legend=[*(legend if len(series) > 1 else []), *([] if limit is None else [("limit", limit[1])])],
+        legend=legend,
         columns=list(columns),
-        rows=[(names[index], [f"{values[index]:.2f}" for _, values in series]) for index in kept],
-        thinned=len(kept) < len(names),
+        rows=[(name, list(figures)) for name, figures in rows],
+        thinned=thinned,
     )
 
 
@@ -193,4 +221,59 @@ def forest(
         columns=list(columns),
         rows=[(row[0], list(figures)) for row, figures in zip(rows, cells, strict=True)],
         thinned=False,
+    )
+
+
+def against(
+    id: str,
+    title: str,
+    about: str,
+    said: str,
+    series: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[str]]],
+    *,
+    limit: tuple[float, str] | None = None,
+    spans: Sequence[tuple[float, float, float]] = (),
+    share: bool = False,
+    thinned: bool = False,
+) -> Plot:
+    """One or two lines through points (x, y), x from 0 and y from 0 or below; `rows` are the table.
+
+    `limit` is a line up at an x; `spans` are intervals (x, from, to) of the second series; `share`: y is 0 to 100 %.
+    """
+    across = [x for _, points in series for x, _ in points]
+    values = [y for _, points in series for _, y in points]
+    right = _ceiling(max([*across, *([limit[0]] if limit else [])], default=0), (1, 2, 3, 4, 5, 6, 8, 10))
+    top = 1.0 if share else _ceiling(max(values, default=0))
+    bottom = 0.0 if share or min(values, default=0) >= 0 else -_ceiling(-min(values))
+    reach, height = WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM - TOP
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return round(LEFT + reach * x / right, 1), round(TOP + height * (top - y) / (top - bottom), 1)
+
+    drawn, labels = [], []
+    for part in (bottom, (bottom + top) / 2, top):
+        y = at(0, part)[1]
+        drawn.append(PlotLine(f"{LEFT},{y} {WIDTH - RIGHT},{y}", "grid"))
+        labels.append(PlotLabel(LEFT - 5, y + 4, f"{part:.0%}" if share else _number(part), "end"))
+    labels += [PlotLabel(at(part, 0)[0], HEIGHT - 6, _number(part), "end" if part else "middle") for part in (0, right)]
+    if limit is not None:
+        x = at(limit[0], 0)[0]
+        drawn.append(PlotLine(f"{x},{TOP} {x},{HEIGHT - BOTTOM}", "limit"))
+    for x, low, high in spans:
+        drawn.append(PlotLine(" ".join(f"{a},{b}" for a, b in (at(x, low), at(x, high))), "second"))
+    dots = []
+    for tone, (_, points) in zip(("first", "second"), series, strict=False):
+        places = [at(x, y) for x, y in points]
+        drawn.append(PlotLine(" ".join(f"{x},{y}" for x, y in places), tone))
+        if len(places) < 12:
+            dots += [PlotDot(x, y, tone) for x, y in places]
+    return _of_lines(
+        (id, title, about, said),
+        (drawn, dots, labels),
+        _legend([name for name, _ in series], limit),
+        columns,
+        rows,
+        thinned=thinned,
     )

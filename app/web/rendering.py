@@ -39,6 +39,7 @@ _NAVIGATION = (
     ("Guidelines", "/guidelines", tuple(Role)),
     ("Exports", "/exports", _STAFF),
     ("People", "/people", (Role.ADMIN,)),
+    ("Workers", "/workers", (Role.ADMIN,)),
 )
 
 

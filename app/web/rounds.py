@@ -3,6 +3,8 @@
 Knows routes and forms. How a round is told in words is in app.web.telling; what it does, in app.services.rounds.
 """
 
+import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,13 +14,23 @@ from pydantic import BaseModel, Field, StrictInt
 from app.domain.errors import Conflict, Invalid, NotFound, Refusal
 from app.domain.recipes import Recipe
 from app.domain.words import Role, RoundState, RunState
-from app.services import overview, rounds, runs, watching
+from app.services import forecasts, monitor, overview, promotions, rounds, runs, watching
 from app.services.rounds import RoundView
-from app.web import events, telling
-from app.web.contexts import LaunchForm, RecipeOption, RecipePage, RoundPage, RoundsPage, RunCurves
+from app.web import events, monitors, telling
+from app.web.contexts import (
+    ForecastPart,
+    LaunchForm,
+    PromotionLine,
+    RecipeOption,
+    RecipePage,
+    RoundPage,
+    RoundsPage,
+    RunCurves,
+)
 from app.web.curves import curves
-from app.web.door import ADMIN, STAFF, Desk, DoorDep
-from app.web.rendering import page, redirect
+from app.web.door import ADMIN, STAFF, Desk, Door, DoorDep
+from app.web.policies import decision_line
+from app.web.rendering import Tone, page, redirect
 from app.web.runs import RunAnswer, run_answer
 
 router = APIRouter()
@@ -37,14 +49,36 @@ def _now() -> datetime:
 # Pages
 
 
+def _disk_free(door: Door) -> int:
+    """Bytes free where artifacts will lie, whether the directory is there yet or not."""
+    place = door.settings.artifacts
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _forecast(desk: Desk, disk_free: int, recipe: Recipe, with_simulated: bool) -> ForecastPart:
+    told = forecasts.forecast(desk.session, recipe, with_simulated=with_simulated, disk_free=disk_free)
+    return telling.forecast(told, recipe.name)
+
+
+def _launch(door: Door, desk: Desk, recipe_id: int, *, with_simulated: bool) -> int:
+    _, recipe = rounds.recipe(desk.session, recipe_id)
+    forecasts.refuse(desk.session, recipe, with_simulated=with_simulated, disk_free=_disk_free(door))
+    return rounds.launch(desk.session, desk.viewer, recipe_id, with_simulated=with_simulated)
+
+
 def _launch_form(
-    desk: Desk, chosen: int | None = None, with_simulated: bool = False, problem: str | None = None
+    desk: Desk,
+    disk_free: int,
+    chosen: int | None = None,
+    with_simulated: bool = False,
+    problem: str | None = None,
 ) -> LaunchForm:
     there = overview.outlook(desk.session)
-    options = [
-        RecipeOption(row.id, row.name, row.version, telling.recipe_line(Recipe.from_dict(row.body)))
-        for row in rounds.recipes(desk.session)
-    ]
+    rows = rounds.recipes(desk.session)
+    offered = {row.id: Recipe.from_dict(row.body) for row in rows}
+    options = [RecipeOption(row.id, row.name, row.version, telling.recipe_line(offered[row.id])) for row in rows]
     if chosen is None:
         chosen = next((option.id for option in options if option.name == PREFERRED), None)
     return LaunchForm(
@@ -53,6 +87,7 @@ def _launch_form(
         with_simulated=with_simulated,
         happens=telling.happens(there),
         facts=telling.facts(there),
+        forecast=_forecast(desk, disk_free, offered[chosen], with_simulated) if chosen in offered else None,
         blocked=telling.blocked(there),
         problem=problem,
     )
@@ -64,10 +99,16 @@ def _rounds_page(desk: Desk, launch: LaunchForm | None) -> RoundsPage:
 
 
 @router.get("/rounds")
-def rounds_page(door: DoorDep, recipe: Annotated[int | None, Query(ge=1, le=LARGEST)] = None) -> Response:
-    """All rounds, and for admins the form that launches the next."""
+def rounds_page(
+    door: DoorDep,
+    recipe: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
+    with_simulated: Annotated[str, Query()] = "",
+) -> Response:
+    """All rounds, and for admins the form that launches the next, with what the chosen recipe would do."""
+    simulated = with_simulated == "yes"
     with door.enter(*STAFF) as desk:
-        form = _launch_form(desk, recipe) if desk.viewer.role is Role.ADMIN else None
+        admin = desk.viewer.role is Role.ADMIN
+        form = _launch_form(desk, _disk_free(door), recipe, simulated) if admin else None
         context = _rounds_page(desk, form)
     return page(door.request, "rounds/rounds.html", context)
 
@@ -84,11 +125,11 @@ def launch(
         with door.enter(*ADMIN) as desk:
             if recipe is None:
                 raise Invalid("No recipe was chosen.", "Choose one of the list.", "recipe")
-            number = rounds.launch(desk.session, desk.viewer, recipe, with_simulated=simulated)
+            number = _launch(door, desk, recipe, with_simulated=simulated)
     except (Conflict, Invalid, NotFound) as refusal:
         with door.enter(*ADMIN) as desk:
             problem = f"{refusal.what} {refusal.what_to_do}".strip()
-            context = _rounds_page(desk, _launch_form(desk, recipe, simulated, problem))
+            context = _rounds_page(desk, _launch_form(desk, _disk_free(door), recipe, simulated, problem))
         return page(door.request, "rounds/rounds.html", context, _status(refusal))
     return redirect(f"/rounds/{number}", f"Round {number} is launched.")
 
@@ -142,26 +183,69 @@ def round_page(door: DoorDep, number: Number) -> Response:
             going_on=not look.over,
             cursor=look.cursor,
             can_cancel=admin and found.state is RoundState.ACTIVE,
+            can_pause=admin and found.state is RoundState.ACTIVE and found.paused_at is None,
+            can_resume=admin and found.paused_at is not None,
+            pause_words=found.pause_words,
+            missing=[telling.missing(each, look.at) for each in look.missing],
             can_finish=admin and waiting is not None and waiting.done > 0,
             failures=telling.failures(found),
             stages=telling.stage_lines(found, look.at),
+            earlier=telling.earlier_tries(found),
             results=telling.result_lines(found),
             samples=telling.samples(found),
+            monitor=monitors.box(monitor.look(desk.session, found)),
+            decision=_decision(desk, number),
             curves=[each for each in drawn if each.curves],
             conditions=telling.conditions(found),
         )
     return page(door.request, "rounds/round.html", context)
 
 
+def _decision(desk: Desk, number: int) -> PromotionLine | None:
+    """The newest decision on what the round made."""
+    decided = promotions.of_round(desk.session, number)
+    return decision_line(decided[0]) if decided else None
+
+
+def _changed(door: Door, number: int, change: Callable[[Desk], None], said: str, tone: Tone) -> Response:
+    """Do what a button of the round's page asks, and say so there, or why not."""
+    try:
+        with door.enter(*ADMIN) as desk:
+            change(desk)
+    except Conflict as refusal:
+        return redirect(f"/rounds/{number}", f"{refusal.what} {refusal.what_to_do}", "warn")
+    return redirect(f"/rounds/{number}", said, tone)
+
+
 @router.post("/rounds/{number}/cancel")
 def cancel(door: DoorDep, number: Number) -> Response:
     """End a round."""
-    try:
-        with door.enter(*ADMIN) as desk:
-            rounds.cancel(desk.session, desk.viewer, number)
-    except Conflict as refusal:
-        return redirect(f"/rounds/{number}", f"{refusal.what} {refusal.what_to_do}", "warn")
-    return redirect(f"/rounds/{number}", f"Round {number} is cancelled. What was judged stays.", "info")
+    said = f"Round {number} is cancelled. What was judged stays."
+    return _changed(door, number, lambda desk: rounds.cancel(desk.session, desk.viewer, number), said, "info")
+
+
+@router.post("/rounds/{number}/pause")
+def pause(door: DoorDep, number: Number) -> Response:
+    """Let a round stand still."""
+    said = f"Round {number} is paused. Labelers are still asked."
+    return _changed(door, number, lambda desk: rounds.pause(desk.session, desk.viewer, number), said, "info")
+
+
+@router.post("/rounds/{number}/resume")
+def resume(door: DoorDep, number: Number) -> Response:
+    """Let a paused round go on."""
+    said = f"Round {number} goes on."
+    return _changed(door, number, lambda desk: rounds.resume(desk.session, desk.viewer, number), said, "good")
+
+
+@router.post("/rounds/{number}/again")
+def run_again(door: DoorDep, number: Number, position: Annotated[int, Form(ge=1, le=LARGEST)] = LARGEST) -> Response:
+    """Run a round again from a stage."""
+
+    def again(desk: Desk) -> None:
+        rounds.run_again(desk.session, desk.viewer, number, position)
+
+    return _changed(door, number, again, f"Round {number} runs again. What it made before stays.", "good")
 
 
 @router.post("/rounds/{number}/finish-labeling")
@@ -202,6 +286,8 @@ class RoundAnswer(BaseModel):
     with_simulated: bool
     created_at: datetime
     ended_at: datetime | None
+    paused_at: datetime | None
+    pause_words: str | None
     runs: list[RunAnswer]
 
 
@@ -209,6 +295,12 @@ class Cancelled(BaseModel):
     """The state the round is in now."""
 
     state: RoundState
+
+
+class Again(BaseModel):
+    """From which place in the round on its stages are run again; the first is 1."""
+
+    position: Annotated[StrictInt, Field(ge=1, le=LARGEST)]
 
 
 def _answer(found: RoundView) -> RoundAnswer:
@@ -220,6 +312,8 @@ def _answer(found: RoundView) -> RoundAnswer:
         with_simulated=found.with_simulated,
         created_at=found.created_at,
         ended_at=found.ended_at,
+        paused_at=found.paused_at,
+        pause_words=found.pause_words,
         runs=[run_answer(run) for run in found.runs],
     )
 
@@ -238,9 +332,7 @@ def launch_for_programs(door: DoorDep, wanted: LaunchRequest) -> Launched:
     """Launch a round."""
     with door.enter(*ADMIN) as desk:
         recipe_id = _recipe_id(desk, wanted.recipe)
-        return Launched(
-            number=rounds.launch(desk.session, desk.viewer, recipe_id, with_simulated=wanted.with_simulated)
-        )
+        return Launched(number=_launch(door, desk, recipe_id, with_simulated=wanted.with_simulated))
 
 
 @router.get("/api/rounds/{number}")
@@ -256,3 +348,27 @@ def cancel_for_programs(door: DoorDep, number: Number) -> Cancelled:
     with door.enter(*ADMIN) as desk:
         rounds.cancel(desk.session, desk.viewer, number)
         return Cancelled(state=RoundState.CANCELLED)
+
+
+@router.post("/api/rounds/{number}/pause")
+def pause_for_programs(door: DoorDep, number: Number) -> RoundAnswer:
+    """Let a round stand still; a running stage stops at its next look."""
+    with door.enter(*ADMIN) as desk:
+        rounds.pause(desk.session, desk.viewer, number)
+        return _answer(rounds.view(desk.session, number))
+
+
+@router.post("/api/rounds/{number}/resume")
+def resume_for_programs(door: DoorDep, number: Number) -> RoundAnswer:
+    """Let a paused round go on."""
+    with door.enter(*ADMIN) as desk:
+        rounds.resume(desk.session, desk.viewer, number)
+        return _answer(rounds.view(desk.session, number))
+
+
+@router.post("/api/rounds/{number}/again")
+def run_again_for_programs(door: DoorDep, number: Number, wanted: Again) -> RoundAnswer:
+    """Run a round that is over again from a stage."""
+    with door.enter(*ADMIN) as desk:
+        rounds.run_again(desk.session, desk.viewer, number, wanted.position)
+        return _answer(rounds.view(desk.session, number))

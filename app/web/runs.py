@@ -3,14 +3,15 @@
 Knows the wire form of a run, for staff only. Knows nothing of what a stage does.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.domain.words import UNFINISHED, RunState, Stage
+from app.domain.words import UNFINISHED, RunState, Stage, Trouble
 from app.services import rounds, runs
-from app.services.rounds import RunView
+from app.services.rounds import MOST_ATTEMPTS, RunView
 from app.store.tables import Run
 from app.web.door import STAFF, DoorDep, Id
 
@@ -20,7 +21,10 @@ CANCELLING = "cancelling"
 
 
 class RunAnswer(BaseModel):
-    """A run as a program sees it. `done` of `total` of a stage that waits are opinions."""
+    """A run as a program sees it. `done` of `total` of a stage that waits are opinions.
+
+    `trouble` says whether the same again may succeed; a queued run with `due_at` waits until then for its `attempt`.
+    """
 
     id: int
     stage: Stage
@@ -28,6 +32,9 @@ class RunAnswer(BaseModel):
     words: str
     done: int
     total: int
+    attempt: int
+    due_at: datetime | None
+    trouble: Trouble | None
     problem: str | None
     result: dict[str, Any]
     conditions: dict[str, Any]
@@ -66,11 +73,35 @@ def can_cancel(run: Run) -> bool:
     return shown_state(run) in (RunState.QUEUED, RunState.RUNNING)
 
 
+def span(seconds: float) -> str:
+    """A time to come or gone by, as people say it."""
+    if seconds < 90:
+        return "a minute" if seconds >= 30 else "a few seconds"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} minutes"
+    hours = round(minutes / 60)
+    return f"{hours} hours" if hours < 48 else f"{round(hours / 24)} days"
+
+
+def tries_again(attempt: int, due_at: datetime, problem: str | None, now: datetime) -> str:
+    """That another attempt comes, when, and why."""
+    when = span((due_at - now).total_seconds())
+    return f"Tries again in {when} (attempt {attempt} of {MOST_ATTEMPTS}), because the one before failed: {problem}"
+
+
 def shown_words(run: Run) -> str:
     """What it is doing, in words, also before a worker has said any."""
+    if run.due_at is not None:
+        return tries_again(run.attempt, run.due_at, run.problem, datetime.now(UTC))
     if run.state == RunState.QUEUED:
         return "Waiting for a worker."
     return run.words or ("Beginning." if run.state == RunState.RUNNING else "")
+
+
+def shown_problem(run: Run) -> str | None:
+    """Why it failed, once no other attempt comes."""
+    return run.problem if run.state == RunState.FAILED else None
 
 
 def seconds(run: Run) -> float | None:

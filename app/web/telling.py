@@ -10,11 +10,16 @@ from typing import Any, cast
 
 from app.domain.recipes import About, LabelsRecipe, Recipe
 from app.domain.words import RoundState, RunState, Split, Stage
+from app.services.forecasts import Forecast, StageForecast
 from app.services.overview import FailedRun, Outlook
-from app.services.rounds import RoundView, RunView
+from app.services.rounds import MOST_ATTEMPTS, RoundView, RunView
+from app.services.workers import Missing
 from app.web.contexts import (
     Conditions,
+    EarlierTry,
     Failure,
+    ForecastLine,
+    ForecastPart,
     RecipeField,
     RecipePart,
     ResultLine,
@@ -22,7 +27,7 @@ from app.web.contexts import (
     SampleSummaries,
     StageLine,
 )
-from app.web.runs import CANCELLING, state_word
+from app.web.runs import CANCELLING, span, state_word, tries_again
 
 NONE = "–"
 
@@ -42,10 +47,18 @@ _ABOUT = {
     Stage.LABEL: "Labelers say which summary of each pair is better.",
     Stage.REWARD: "A model learns to score summaries as labelers do.",
     Stage.PPO: "The policy improves against the reward model, held near the fine-tuned policy.",
-    Stage.EVALUATE: "The new policy is measured on validation documents, and becomes current.",
+    Stage.EVALUATE: "The new policy is measured on validation documents, and the recipe's gate says whether it becomes "
+    "current.",
 }
-_CANCELLING = "being cancelled"
-NEXT_TITLE, NEXT_ABOUT = "Sampling for the next round", "The new policy writes the pairs that come next."
+# States of a stage that no row has: they follow from the run and its round.
+PAUSING, PAUSED, POSTPONED = "pausing", "paused", "postponed"
+_BETWEEN = {
+    CANCELLING: "being cancelled",
+    PAUSING: "being paused",
+    PAUSED: "paused",
+    POSTPONED: "tries again",
+}
+NEXT_TITLE, NEXT_ABOUT = "Sampling for the next round", "The current policy writes the pairs that come next."
 _STATES = {
     RunState.PENDING: "not begun",
     RunState.QUEUED: "waits for a worker",
@@ -64,14 +77,49 @@ _ROUND_STATES = {
 
 
 def _state(found: RoundView, run: RunView) -> str:
-    return state_word(run.state, asked_to_stop=found.state is not RoundState.ACTIVE)
+    active = found.state is RoundState.ACTIVE
+    if active and run.stopping:
+        return PAUSING
+    if found.paused_at is not None and run.state is RunState.PENDING and run.started_at is not None:
+        return PAUSED
+    if run.state is RunState.QUEUED and run.due_at is not None:
+        return POSTPONED
+    return state_word(run.state, asked_to_stop=not active)
 
 
 def round_state(found: RoundView) -> tuple[str, str]:
     """The style's word and the words for the state a round is in."""
-    if found.state is RoundState.CANCELLED and any(_state(found, run) == CANCELLING for run in found.runs):
-        return CANCELLING, _CANCELLING
+    states = {_state(found, run) for run in found.runs}
+    if found.state is RoundState.CANCELLED and CANCELLING in states:
+        return CANCELLING, _BETWEEN[CANCELLING]
+    if found.paused_at is not None:
+        state = PAUSING if PAUSING in states else PAUSED
+        return state, _BETWEEN[state]
     return _ROUND_STATES[found.state]
+
+
+def missing(queue: Missing, now: datetime) -> str:
+    """That a run waits in vain, and what to do."""
+    seen = (
+        "None was ever heard of"
+        if queue.last_seen is None
+        else f"The last one was heard of {span((now - queue.last_seen).total_seconds())} ago"
+    )
+    return (
+        f"A run waits in the queue {queue.queue}, and no worker that takes from it is alive. {seen}. Start one: "
+        f"`hone run` starts a worker of its own, other hosts run `celery -A worker.celery_app worker -Q {queue.queue}`."
+    )
+
+
+def _words(found: RoundView, run: RunView, now: datetime) -> str:
+    if run.state is RunState.QUEUED and run.due_at is not None:
+        return tries_again(run.attempt, run.due_at, run.problem, now)
+    return run.words
+
+
+def title(stage: Stage) -> str:
+    """What a stage is called on its own."""
+    return _TITLES[stage]
 
 
 def titles(found: RoundView) -> dict[int, str]:
@@ -85,8 +133,10 @@ def titles(found: RoundView) -> dict[int, str]:
 
 
 def in_progress(found: RoundView) -> RunView | None:
-    """The run that a round is at."""
-    return next((run for run in found.runs if run.state in (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)), None)
+    """The run that a round is at, or stands still at."""
+    begun = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
+    paused = (RunState.PENDING,) if found.paused_at is not None else ()
+    return next((run for run in found.runs if run.state in begun + paused), None)
 
 
 def _span(start: datetime | None, end: datetime | None, now: datetime) -> float | None:
@@ -97,25 +147,49 @@ def stage_lines(found: RoundView, now: datetime) -> list[StageLine]:
     """The stages of a round in order."""
     named = titles(found)
     lines = []
+    # Later rounds stand on what this one made, and a stage needs what those before it make.
+    can_again = found.newest and found.state is not RoundState.ACTIVE
+    can_again &= not any(run.state is RunState.RUNNING for run in found.runs)
     for run in found.runs:
         state = _state(found, run)
         lines.append(
             StageLine(
                 run=run.id,
+                position=run.position,
                 title=named[run.id],
                 about=NEXT_ABOUT if named[run.id] == NEXT_TITLE else _ABOUT.get(run.stage, ""),
                 state=state,
-                state_words=_CANCELLING if state == CANCELLING else _STATES[run.state],
-                words=run.words,
+                state_words=_BETWEEN.get(state) or _STATES[run.state],
+                words=_words(found, run, now),
                 done=run.done,
                 total=run.total,
                 seconds=_span(run.started_at, run.ended_at, now),
                 ticking=run.state in (RunState.RUNNING, RunState.WAITING),
                 judging=run.state is RunState.WAITING,
                 given=run.done if run.state is RunState.WAITING else 0,
+                attempt=f"attempt {run.attempt} of {MOST_ATTEMPTS}" if run.attempt > 1 else None,
+                traceback=run.traceback if state == POSTPONED else None,
+                can_again=can_again,
             )
         )
+        can_again &= run.state is RunState.SUCCEEDED
     return lines
+
+
+def earlier_tries(found: RoundView) -> list[EarlierTry]:
+    """Stages of a round that were run again since, in the order in which they were tried."""
+    return [
+        EarlierTry(
+            title=_TITLES[run.stage],
+            state=run.state.value,
+            state_words=_STATES[run.state],
+            words=run.problem or run.words,
+            traceback=run.traceback,
+            ended=run.ended_at,
+            seconds=run.seconds,
+        )
+        for run in found.earlier
+    ]
 
 
 def _result(found: RoundView, stage: Stage) -> dict[str, Any]:
@@ -158,11 +232,19 @@ _MEASURES = (
     ),
     (Stage.EVALUATE, "score", "Reward score", "of the new policy; references of training documents are 0", _two),
     (Stage.EVALUATE, "reference_score", "Reward score of references", "on the same validation documents", _two),
+    (
+        Stage.EVALUATE,
+        "predicted_preference",
+        "Predicted preference",
+        "how often the reward model expects it to be preferred to the references",
+        _percent,
+    ),
     (Stage.EVALUATE, "kl", "KL", "nats per summary away from the fine-tuned policy", _two),
     (Stage.EVALUATE, "length", "Mean length", "tokens per summary", _tokens),
     (Stage.EVALUATE, "rouge_l", "ROUGE-L", "overlap with the references, F-measure", _three),
     (Stage.EVALUATE, "without_eos", "Without an end", "summaries that did not end by themselves", _percent),
 )
+_MEASURED = frozenset((stage, key) for stage, key, *_ in _MEASURES)
 
 
 def _number(value: object) -> float | None:
@@ -187,10 +269,24 @@ def result_lines(found: RoundView) -> list[ResultLine]:
     return [
         ResultLine("Pairs judged", "opinions given in this round", _judged(found), NONE, NONE),
         *_left_out(found),
-        *(
-            ResultLine(measure, meaning, *_estimate(_result(found, stage).get(key), write))
-            for stage, key, measure, meaning, write in _MEASURES
+        *measures(
+            {
+                key: held
+                for stage in (Stage.REWARD, Stage.EVALUATE)
+                for key, held in _result(found, stage).items()
+                if (stage, key) in _MEASURED
+            },
+            whole=True,
         ),
+    ]
+
+
+def measures(held: Mapping[str, object], *, whole: bool = False) -> list[ResultLine]:
+    """Figures by name (as runs and decisions hold them) in their order; those not there too if `whole`, as dashes."""
+    return [
+        ResultLine(measure, meaning, *_estimate(held.get(key), write))
+        for _, key, measure, meaning, write in _MEASURES
+        if whole or held.get(key) is not None
     ]
 
 
@@ -214,7 +310,7 @@ def samples(found: RoundView) -> list[SampleSummaries]:
     """What the writers made of a few validation documents."""
     held = _result(found, Stage.EVALUATE).get("samples")
     return [
-        SampleSummaries(*(str(each.get(name) or "") for name in ("title", "reference", "before", "after")))
+        SampleSummaries(*(str(each.get(name) or "") for name in ("title", "reference", "before", "previous", "after")))
         for each in (held if isinstance(held, list) else [])
         if isinstance(each, Mapping)
     ]
@@ -241,10 +337,19 @@ def conditions(found: RoundView) -> list[Conditions]:
         rows = [("Worker", run.worker.rpartition(":")[0] or run.worker)] if run.worker else []
         if "precision" not in run.conditions and "torch" in run.conditions:
             rows.append(("Precision", found.recipe.precision))
-        for name, value in run.conditions.items():
-            rows.append((_term(name), _plain(value)))
+        rows += terms(run.conditions)
         told.setdefault(tuple(rows), []).append(named[run.id])
     return [Conditions(", ".join(names), list(rows)) for rows, names in told.items()]
+
+
+def terms(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Conditions and the like as terms and values."""
+    return [(_term(name), _plain(value)) for name, value in values.items()]
+
+
+def share(measure: str, meaning: str, held: object) -> ResultLine:
+    """A share in percent as a line of figures."""
+    return ResultLine(measure, meaning, *_estimate(held, _percent))
 
 
 def _term(name: str) -> str:
@@ -300,7 +405,7 @@ def round_line(found: RoundView, now: datetime) -> RoundLine:
         state=state,
         state_words=words,
         stage=None if at is None else named[at.id],
-        words="" if at is None else at.words or _STATES[at.state],
+        words="" if at is None else _words(found, at, now) or _STATES[at.state],
         done=0 if at is None else at.done,
         total=0 if at is None else at.total,
         judged=_judged(found),
@@ -356,11 +461,19 @@ def recipe_summary(recipe: Recipe) -> list[str]:
         f"Improves the policy over {ppo.episodes:,} episodes in {ppo.rollouts:,} rollouts, with a KL coefficient of "
         f"{ppo.kl_coefficient:g}.",
         f"Measures it on up to {recipe.evaluation.documents:,} validation documents.",
+        "Leaves it to an admin whether the new policy becomes current."
+        if recipe.promotion.by == "hand"
+        else f"Makes it current by itself, unless its KL is above {recipe.promotion.most_kl:g} nats, an alarm is given"
+        + (
+            f", or the reward model agrees with labelers on less than {recipe.promotion.least_accuracy:.0%}."
+            if recipe.promotion.least_accuracy
+            else "."
+        ),
         f"Computes in {recipe.precision}, seed {recipe.seed}.",
     ]
 
 
-_PART_TITLES = {
+PART_TITLES = {
     "sampling": "Sampling",
     "pairing": "Pairing",
     "sft": "Fine-tuning (SFT)",
@@ -368,6 +481,7 @@ _PART_TITLES = {
     "reward": "Reward model",
     "ppo": "PPO",
     "evaluation": "Evaluation",
+    "promotion": "Promotion",
 }
 
 
@@ -376,10 +490,10 @@ def recipe_parts(recipe: Recipe) -> list[RecipePart]:
     whole = [_field("", each, recipe) for each in fields(recipe) if "about" in each.metadata]
     parts = [RecipePart("The whole round", whole)]
     for each in fields(recipe):
-        if each.name in _PART_TITLES:
+        if each.name in PART_TITLES:
             part = getattr(recipe, each.name)
             parts.append(
-                RecipePart(_PART_TITLES[each.name], [_field(f"{each.name}.", one, part) for one in fields(part)])
+                RecipePart(PART_TITLES[each.name], [_field(f"{each.name}.", one, part) for one in fields(part)])
             )
     return parts
 
@@ -418,8 +532,9 @@ def happens(there: Outlook) -> list[str]:
         "Labelers judge the pairs; the round waits for them, and goes on by itself after the last opinion.",
         "The reward model learns from every preference so far.",
         "PPO improves the policy against the reward model.",
-        "The new policy is measured on validation documents, and becomes the current one.",
-        "It writes the pairs of the next round.",
+        "The new policy is measured on validation documents. It becomes current if the recipe's gate lets it; "
+        "otherwise it waits for an admin.",
+        "The current policy writes the pairs of the next round.",
     ]
 
 
@@ -446,3 +561,59 @@ def blocked(there: Outlook) -> str | None:
     if not there.documents[Split.TRAIN]:
         return "There are no training documents yet. Import some first."
     return None
+
+
+_NOT_MEASURED = "no measurement yet"
+
+
+def _about(seconds: float) -> str:
+    told = span(seconds)
+    return f"about {told}" if told[0].isdigit() else told
+
+
+def _forecast_line(told: StageForecast, name: str) -> ForecastLine:
+    time, measured = _NOT_MEASURED, ""
+    if told.stage is Stage.LABEL:
+        time = "as long as people take"
+    elif told.seconds is not None:
+        time = _about(told.seconds)
+        measured = f"as in {_many(told.runs, 'earlier run')}"
+        if told.devices:
+            measured += f" on {' and '.join(told.devices)}"
+    tokens = NONE if told.tokens is None else f"about {told.tokens:,}"
+    return ForecastLine(name, f"{told.rows:,} {told.what}", tokens, time, measured)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def forecast(told: Forecast, recipe: str) -> ForecastPart:
+    """What a launch would do, stage by stage, with what it takes in all."""
+    named = [
+        NEXT_TITLE if each.stage is Stage.SAMPLE and place == len(told.stages) - 1 else _TITLES[each.stage]
+        for place, each in enumerate(told.stages)
+    ]
+    machine = [each for each in told.stages if each.stage is not Stage.LABEL]
+    unmeasured = [each.seconds for each in machine if each.seconds is None]
+    in_all = sum(each.seconds for each in machine if each.seconds is not None)
+    time = "not known: some stages have no measurement yet"
+    if not unmeasured:
+        time = f"{_about(in_all)}, and the time that people take"
+    disk, memory = "not known before a model is prepared", "not known before a model is prepared"
+    if told.disk is not None:
+        disk = f"{_gigabytes(told.disk)} at its fullest; {_gigabytes(told.disk_free)} are free"
+    if told.memory is not None:
+        memory = f"at least {_gigabytes(told.memory)} for the largest stage"
+        if told.memory_there is None:
+            memory += "; no worker has said yet what it has"
+        elif told.memory > told.memory_there:
+            memory += f", and no worker has more than {_gigabytes(told.memory_there)}: it will most likely run out"
+        else:
+            memory += f"; the largest worker has {_gigabytes(told.memory_there)}"
+    return ForecastPart(
+        recipe=recipe,
+        lines=[_forecast_line(each, name) for each, name in zip(told.stages, named, strict=True)],
+        facts=[("Time in all", time), ("Disk", disk), ("Memory", memory)],
+        refusal=told.refusal,
+    )

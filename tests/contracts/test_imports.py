@@ -1,8 +1,10 @@
 """The import law: contracts over the source, and fresh interpreters that show what a process really loads."""
 
+import ast
 import json
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from app import jobs
 from app.domain.words import QUEUE_OF, Queue
 
 ROOT = Path(__file__).parents[2]
+LIBRARY = sorted((ROOT / "worker" / "training").glob("*.py"))
 HEAVY = {"torch", "transformers", "accelerate", "safetensors", "gguf", "numpy"}
 
 
@@ -100,3 +103,30 @@ def test_the_domain_needs_the_standard_library_only() -> None:
     )
     loaded = set(json.loads(_python(code, *modules)))
     assert loaded - set(sys.stdlib_module_names) == {"app"}
+
+
+def test_the_training_command_loads_neither_database_nor_queue_nor_web() -> None:
+    modules = [f"worker.training.{path.stem}" for path in LIBRARY if path.stem != "__init__"]
+    code = (
+        "import importlib, json, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    loaded = set(json.loads(_python(code, "worker.cli", *modules).splitlines()[-1]))
+    ours = {name for name in loaded if name.startswith(("app.", "worker."))}
+    assert {name for name in ours if not name.startswith(("app.domain", "worker.training"))} == {"worker.cli"}
+    others = {"sqlalchemy", "psycopg", "celery", "kombu", "redis", "fastapi", "starlette", "pydantic", "structlog"}
+    assert {name.split(".")[0] for name in loaded} & others == set()
+
+
+def test_the_training_command_needs_what_its_requirements_say() -> None:
+    trees = [ast.parse(path.read_text()) for path in [*LIBRARY, ROOT / "worker" / "cli.py"]]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    imported = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"app", "worker"}
+    lines = (ROOT / "worker" / "requirements.txt").read_text().splitlines()
+    required = {line.split(">=")[0]: line for line in lines if line and not line.startswith("#")}
+    assert {name.replace("_", "-") for name in imported} == required.keys()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(required.values()) <= set(project["optional-dependencies"]["worker"])

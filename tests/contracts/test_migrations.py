@@ -10,9 +10,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, func, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
+from app.domain.words import BatchPurpose
 from app.services.install import furnish
-from app.store import schema
+from app.store import queueing, schema, standing
 from app.store.session import connect, unit_of_work
 from app.store.tables import Table
 from tests.support import factories as make
@@ -126,6 +128,21 @@ def test_everything_goes_down_and_up_again_over_rows_in_every_table(empty_url: s
     schema.upgrade(empty_url)
     assert _things(empty_url) == up
     assert _fill(empty_url) == counts
+
+
+def test_gold_and_practice_answers_are_never_handed_to_a_version_that_would_train_on_them(database_url: str) -> None:
+    sessions = connect(database_url)
+    with unit_of_work(sessions, lambda job: None) as session:
+        [gold], worker = make.standing(session, BatchPurpose.GOLD), make.labeler(session)
+        slot_id = standing.address(session, gold, worker.id)
+        assert slot_id is not None
+        showing = queueing.lease(session, queueing.Terms(worker.id, make.LEASE, make.PAGE), slot_id, None)
+        assert showing is not None
+        make.say(session, worker, showing)
+    sessions.kw["bind"].dispose()
+    with pytest.raises(DBAPIError, match="would train on them"):
+        schema.downgrade(database_url, "base")
+    assert schema.is_current(database_url)
 
 
 def test_every_step_can_be_taken_alone(empty_url: str) -> None:

@@ -21,6 +21,7 @@ from app.domain.words import (
     LabelerKind,
     LinkPurpose,
     PolicyKind,
+    Queue,
     Role,
     RunState,
     SkipReason,
@@ -28,7 +29,7 @@ from app.domain.words import (
     Split,
     Stage,
 )
-from app.services import judging, verdicts
+from app.services import judging, promotions, verdicts
 from app.services.people import Viewer
 from app.services.projects import the_project
 from app.store import batches, corpus, guidelines, people, queueing, rounds, runs
@@ -54,6 +55,7 @@ from app.store.tables import (
     Slot,
     Tally,
     Verdict,
+    Worker,
 )
 
 LEASE = timedelta(minutes=15)
@@ -300,6 +302,26 @@ def trained_checkpoint(
     )
 
 
+def worker_row(session: Session, host: str = "gpu-1", *queues: Queue) -> Worker:
+    """A worker that has just said that it is there, of both queues unless told otherwise."""
+    row = Worker(
+        id=uuid4(),
+        host=host,
+        process=next(_numbers),
+        queues=[each.value for each in queues or Queue],
+        at_once=2,
+        code="0.1.0+abc",
+        python="3.11.9",
+        device="NVIDIA H100 80GB HBM3",
+        memory=85_000_000_000,
+        torch="2.13.0 (CUDA 12.9)",
+        transformers="5.17.0",
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
 def own_run(session: Session, stage: Stage = Stage.EXPORT, state: RunState = RunState.QUEUED) -> Run:
     """A run outside of rounds."""
     return runs.add_run(session, the_project(session).id, stage, state, {}, asked_by=None)
@@ -320,9 +342,13 @@ def everything(session: Session) -> None:
         session, project.id, Stage.SFT, RunState.PENDING, {}, asked_by=boss.id, round_id=turn.id, position=1
     )
     session.add(MetricPoint(run_id=run.id, name="loss", step=1, value=0.5))
-    trained = trained_checkpoint(session, run, base_checkpoint(session))
+    run.worker_id = worker_row(session).id
+    base = base_checkpoint(session)
+    trained = trained_checkpoint(session, run, base)
+    first = corpus.add_policy(session, project.id, "base", PolicyKind.CHECKPOINT, base.id, {})
     policy = corpus.add_policy(session, project.id, "trained", PolicyKind.CHECKPOINT, trained.id, {"temperature": 0.7})
-    corpus.set_current_policy(session, project.id, policy.id)
+    promotions.begin_with(session, first.id, "There is no other.")
+    promotions.promote(session, boss, policy.id)
     runs.add_export(
         session,
         Export(project_id=project.id, run_id=run.id, path="exports/1", digest="0" * 64, rows=1, bytes=1),
@@ -469,3 +495,9 @@ def run_out(session: Session, showing_id: UUID | None = None) -> None:
     for slot in session.scalars(rows.execution_options(populate_existing=True)):
         slot.lease_expires_at = func.now() - timedelta(seconds=1)
     session.flush()
+
+
+def come_back(session: Session, showing_id: UUID | None = None) -> None:
+    """Let leases run out, this showing's or all, and go back to the queue, as when somebody else asks for pairs."""
+    run_out(session, showing_id)
+    judging.count_surplus(session, queueing.release_expired(session))

@@ -7,14 +7,16 @@ import math
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from app.domain import intervals
-from app.domain.words import LabelerKind, Role, RunState, Stage
-from app.services import rounds, runs
+from app.domain.words import CheckpointKind, LabelerKind, Role, RunState, Stage
+from app.services import lineage, promotions, rounds, runs
 from app.services.people import Viewer
 from app.services.runs import Claim
 from app.store import people
 from app.store.session import Session
+from app.store.tables import Run
 from tests.support import factories
 
 LEASE = timedelta(minutes=5)
@@ -42,10 +44,10 @@ def launch(session: Session, viewer: Viewer, recipe: str = "tiny", *, documents:
     return rounds.launch(session, viewer, recipe_id, with_simulated=False)
 
 
-def take(session: Session, number: int) -> Claim:
+def take(session: Session, number: int, worker_id: UUID | None = None) -> Claim:
     """The run of the round that waits for a worker, claimed."""
     queued = next(run for run in rounds.view(session, number).runs if run.state is RunState.QUEUED)
-    claim = runs.claim(session, queued.id, "gpu-1", 1, LEASE)
+    claim = runs.claim(session, queued.id, "gpu-1", 1, LEASE, worker_id)
     assert claim is not None
     runs.note_conditions(session, claim, CONDITIONS)
     return claim
@@ -110,6 +112,7 @@ def result(stage: Stage) -> dict[str, Any]:
         return {
             "score": asdict(intervals.mean([0.2, 0.9, 1.3, 0.4])),
             "reference_score": asdict(intervals.mean([0.1, -0.3, 0.4, 0.0])),
+            "predicted_preference": asdict(intervals.mean([0.52, 0.77, 0.71, 0.6])),
             "kl": asdict(intervals.mean([3.1, 4.2, 2.8, 5.0])),
             "length": asdict(intervals.mean([31.0, 36.0, 28.0, 40.0])),
             "rouge_l": asdict(intervals.mean([0.21, 0.18, 0.25, 0.3])),
@@ -119,6 +122,7 @@ def result(stage: Stage) -> dict[str, Any]:
                     "title": "My neighbour wants his ladder back <b>today</b>",
                     "reference": "Borrowed a ladder, neighbour wants it back today, it broke. What do I say?",
                     "before": "I have a ladder and my neighbour wants it. I do not know what to do about the ladder.",
+                    "previous": "Neighbour wants the ladder back that I borrowed, and it broke.",
                     "after": "Neighbour wants back the ladder I broke. Should I tell him or buy a new one?",
                 },
                 {
@@ -142,4 +146,31 @@ def carry_out(session: Session, number: int, *stages: Stage) -> None:
     for stage in stages:
         claim = take(session, number)
         assert claim.stage is stage, f"the round is at {claim.stage}"
+        succeed(session, claim)
+
+
+def improve(session: Session, number: int, **measured: Any) -> int:
+    """Carry a round to the end of its evaluation, with the checkpoints and policies that a worker with models makes.
+
+    `measured` replaces parts of what the evaluation says. Gives the id of the policy that PPO made.
+    """
+    improved = None
+    while True:
+        claim = take(session, number)
+        run = session.get_one(Run, claim.run_id)
+        if claim.stage is Stage.SFT:
+            base = factories.base_checkpoint(session)
+            checkpoint = factories.trained_checkpoint(session, run, base)
+            tuned = lineage.policy_for(session, checkpoint, f"round{number}-sft")
+            promotions.begin_with(session, tuned.id, "The first policy that was fine-tuned.")
+        if claim.stage is Stage.PPO:
+            sft = lineage.newest(session, Stage.SFT, CheckpointKind.POLICY)
+            checkpoint = factories.trained_checkpoint(session, run, sft)
+            improved = lineage.policy_for(session, checkpoint, f"round{number}-ppo")
+        if claim.stage is Stage.EVALUATE:
+            assert improved is not None
+            held = result(claim.stage) | measured
+            promotions.weigh(session, improved.id, held)
+            rounds.succeed(session, claim, "Measured.", held)
+            return improved.id
         succeed(session, claim)

@@ -17,7 +17,7 @@ from tests.support.install import Install, running
 
 PASSWORD = "correct horse battery"
 PAIRS = 3
-LOOK = 120_000
+LOOK = 400_000
 
 
 @pytest.fixture(scope="module")

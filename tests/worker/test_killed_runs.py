@@ -1,6 +1,5 @@
 """Runs whose worker died, was cancelled or failed: what the next one goes on from, and what stays in the end."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,11 @@ import torch
 from sqlalchemy import text
 from transformers import AutoModelForCausalLM
 
-from app import samples
-from app.domain.words import RoundState, RunState, Stage
-from app.services import imports, rounds, runs
+from app.domain.words import RoundState, RunState, Stage, Trouble
+from app.services import rounds, runs
 from app.services.people import Viewer
 from app.services.rounds import RoundView, RunView
-from app.store.tables import Run
+from app.store.session import DatabaseUnreachable
 from tests.conftest import Work
 from worker import progress, tasks
 from worker.progress import RunSink
@@ -34,26 +32,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def launched(artifacts: Path, work: Work, admin: Viewer) -> int:
-    """A round with documents and some answers from before, so that every stage has something to do."""
-    with samples.path().open("rb") as source:
-        for chunk in imports.chunks(source, imports.DOCUMENTS, imports.Report(), stop=True):
-            with work() as session:
-                imports.DOCUMENTS.add(session, chunk, imports.Report(), None)
-    records = [
-        {
-            "info": {"id": f"t3_{number}", "post": f"It sleeps {number} times.", "title": "A cat", "subreddit": "cats"},
-            "split": "train" if number % 3 else "valid1",
-            "summaries": [{"text": f" Cat sleeps {number}.", "policy": "sup1"}, {"text": " Dog.", "policy": "sup2"}],
-            "choice": number % 2,
-            "worker": "w1",
-            "batch": "before",
-        }
-        for number in range(12)
-    ]
-    read = [imports.COMPARISONS.read(line, json.dumps(record)) for line, record in enumerate(records, start=1)]
-    with work() as session:
-        imports.COMPARISONS.add(session, read, imports.Report(), None)
+def launched(material: None, work: Work, admin: Viewer) -> int:
+    """A round in which every stage has something to do."""
     with work() as session:
         tiny = next(row.id for row in rounds.recipes(session) if row.name == "tiny")
         return rounds.launch(session, admin, tiny, with_simulated=False)
@@ -174,7 +154,7 @@ def test_a_cancelled_run_stops_within_an_update_and_says_where_its_model_is(
 
 
 def test_a_failed_run_keeps_its_states_and_goes_on_when_it_runs_again(
-    work: Work, launched: int, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    work: Work, launched: int, admin: Viewer, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = of(Stage.SFT, the_round(work, launched)).id
     with monkeypatch.context() as patched:
@@ -185,12 +165,79 @@ def test_a_failed_run_keeps_its_states_and_goes_on_when_it_runs_again(
     assert run.problem is not None and "Lower sft.micro_batch or sampling.max_query_tokens in the recipe" in run.problem
     assert {path.name for path in (artifacts / "runs" / f"{run_id}-1").iterdir()} == {"states"}
     with work() as session:
-        session.execute(text("update run set state = 'queued', ended_at = null, problem = null, result = null"))
+        rounds.run_again(session, admin, launched, position=1)
+    again = of(Stage.SFT, the_round(work, launched))
+    assert again.id != run_id
+    tasks.execute(again.id)
+    again = of(Stage.SFT, the_round(work, launched))
+    assert (again.state, again.conditions["start"]) == (RunState.SUCCEEDED, "resumed from step 2 of 6")
+    # The failed try keeps its own.
+    assert {path.name for path in (artifacts / "runs" / f"{run_id}-1").iterdir()} == {"states"}
+
+
+def test_a_paused_stage_stops_within_an_update_and_goes_on_from_there(
+    work: Work,
+    launched: int,
+    admin: Viewer,
+    artifacts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[Any, dict[str, Any]]] = []
+    real, told = sft.train, RunSink.progress
+
+    def watched(*arguments: Any, **named: Any) -> sft.SftResult:
+        calls.append((arguments, named))
+        return real(*arguments, **named)
+
+    def asked(self: RunSink, done: int, total: int, words: str) -> None:
+        told(self, done, total, words)
+        if done == 3:
+            with work() as session:
+                rounds.pause(session, admin, launched)
+
+    monkeypatch.setattr(sft, "train", watched)
+    run_id = of(Stage.SFT, the_round(work, launched)).id
+    with monkeypatch.context() as patched:
+        patched.setattr(RunSink, "progress", asked)
+        tasks.execute(run_id)
+    run = of(Stage.SFT, the_round(work, launched))
+    assert (run.state, run.done, run.stopping) == (RunState.PENDING, 3, False)
+    # A doorbell that comes now is nothing to anybody.
     tasks.execute(run_id)
+    tasks.reconcile()
+    assert of(Stage.SFT, the_round(work, launched)).state is RunState.PENDING
     with work() as session:
-        again: Run = runs.the_run(session, run_id)
-        assert again.state == RunState.SUCCEEDED
-        assert again.conditions is not None and again.conditions["start"] == "resumed from step 2 of 6"
+        rounds.resume(session, admin, launched)
+    tasks.execute(run_id)
+    run = of(Stage.SFT, the_round(work, launched))
+    assert (run.state, run.conditions["start"]) == (RunState.SUCCEEDED, "resumed from step 3 of 6")
+    with work() as session:
+        digest = session.execute(text("select digest from checkpoint where kind = 'policy'")).scalar_one()
+    arguments, named = calls[-1]
+    alone = {"state_dir": None, "out_dir": tmp_path / "undisturbed", "sink": NullSink()}
+    assert checkpoints.digest_directory(real(*arguments, **named | alone).directory) == digest
+    assert [place.name for place in (artifacts / "runs").iterdir()] == [f"{run_id}-2"]
+
+
+@pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), DatabaseUnreachable("it restarts")])
+def test_what_passes_by_itself_is_tried_again_from_where_it_stood(
+    work: Work, launched: int, trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = of(Stage.SFT, the_round(work, launched)).id
+    with monkeypatch.context() as patched:
+        interrupt(patched, 4, trouble)
+        tasks.execute(run_id)
+    run = of(Stage.SFT, the_round(work, launched))
+    assert (run.state, run.trouble, run.attempt) == (RunState.QUEUED, Trouble.PASSING, 2)
+    assert run.traceback is not None and type(trouble).__name__ in run.traceback
+    tasks.execute(run_id)
+    assert of(Stage.SFT, the_round(work, launched)).state is RunState.QUEUED, "it is not due yet"
+    with work() as session:
+        session.execute(text("update run set due_at = now() where due_at is not null"))
+    tasks.execute(run_id)
+    run = of(Stage.SFT, the_round(work, launched))
+    assert (run.state, run.problem, run.conditions["start"]) == (RunState.SUCCEEDED, None, "resumed from step 2 of 6")
 
 
 @pytest.mark.parametrize(
@@ -202,6 +249,7 @@ def test_a_failed_run_keeps_its_states_and_goes_on_when_it_runs_again(
         (MemoryError(), Stage.EVALUATE, "evaluation.batch"),
         (MemoryError(), Stage.IMPORT, "Give it more memory and ask again."),
         (OSError(28, "No space left on device"), Stage.SFT, "The disk is full."),
+        (DatabaseUnreachable("it restarts"), Stage.SFT, "The database could not be reached: it restarts."),
     ],
 )
 def test_what_is_missing_is_said_in_words_that_name_what_to_change(error: Exception, stage: Stage, named: str) -> None:

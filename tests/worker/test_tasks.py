@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app import samples
 from app.domain.errors import StaleClaim
 from app.domain.protocols import Protocol
-from app.domain.words import PolicyKind, RunState, Stage
+from app.domain.words import PolicyKind, RunState, Stage, Trouble
 from app.services import exports, imports, protocols, rounds, runs
 from app.services.exports import Filters
 from app.services.people import Viewer
@@ -160,6 +160,34 @@ def test_pairs_are_put_up_by_the_protocol_of_new_batches(artifacts: Path, work: 
     ]
 
 
+def test_an_import_that_is_tried_again_still_has_its_upload(
+    artifacts: Path, work: Work, admin: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (artifacts / "uploads").mkdir(parents=True)
+    file = artifacts / "uploads" / "one.jsonl"
+    file.write_text('{"id": "a", "post": "One."}\n')
+    with work() as session:
+        payload = {"form": "documents", "path": "uploads/one.jsonl", "name": "one.jsonl", "stop": True}
+        run_id = runs.ask(session, admin, Stage.IMPORT, payload).id
+
+    def away(self: RunSink, done: int, total: int, words: str) -> None:
+        raise DatabaseUnreachable("it restarts")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunSink, "progress", away)
+        tasks.execute(run_id)
+    with work() as session:
+        run = runs.the_run(session, run_id)
+        assert (run.state, run.trouble, run.attempt) == (RunState.QUEUED, Trouble.PASSING, 2)
+        session.execute(text("update run set due_at = now()"))
+    assert file.exists()
+    tasks.execute(run_id)
+    with work() as session:
+        assert runs.the_run(session, run_id).state == RunState.SUCCEEDED
+        assert session.scalar(text("select count(*) from document")) == 1
+    assert not file.exists()
+
+
 def test_an_export_is_the_snapshot_that_was_asked_for(artifacts: Path, work: Work, admin: Viewer) -> None:
     record = {
         "info": {"id": "t3_1", "post": "It sleeps.", "title": "A cat", "subreddit": "cats"},
@@ -257,7 +285,7 @@ def test_a_run_that_takes_every_worker_with_it_is_given_up_with_words(
 ) -> None:
     with work() as session:
         run_id = exports.ask(session, admin, Filters())
-    for _ in range(runs.MOST_CLAIMS):
+    for _ in range(runs.MOST_DEATHS):
         with work() as session:
             assert runs.claim(session, run_id, "host", 1, LEASE) is not None
             session.execute(text("update run set lease_expires_at = now() - interval '1 second'"))

@@ -1,17 +1,20 @@
-"""Evaluation: the new policy writes summaries of validation documents, they are measured, and it becomes current.
+"""Evaluation: the new policy writes summaries of validation documents, they are measured, and its gate is asked.
 
-Knows which policies are compared and what the round reports. The measures are in worker.training.evaluation.
+Knows which policies are compared and what the round reports. The measures are in worker.training.evaluation; whether
+the policy becomes current is decided in app.services.promotions.
 """
 
+import math
 from dataclasses import asdict
 from typing import Any
 
 from app.domain import intervals
 from app.domain.recipes import SamplingRecipe
 from app.domain.words import CheckpointKind, Split, Stage
-from app.services import lineage
+from app.services import lineage, promotions
 from app.store import corpus
 from app.store.session import Session
+from app.store.tables import Checkpoint
 from worker.stages.sft import demonstrations
 from worker.stages.task import CannotRun, Outcome, Task
 from worker.training import evaluation, generation, seeding
@@ -26,6 +29,7 @@ def run(task: Task) -> Outcome:
         sft = lineage.newest(session, Stage.SFT, CheckpointKind.POLICY)
         reward = lineage.newest(session, Stage.REWARD, CheckpointKind.REWARD, task.round.id)
         policy = lineage.newest(session, Stage.PPO, CheckpointKind.POLICY, task.round.id)
+        current = lineage.current_writer(session)
         documents = corpus.documents_for_training(
             session,
             task.claim.project_id,
@@ -56,15 +60,23 @@ def run(task: Task) -> Outcome:
         "temperature": recipe.evaluation.temperature,
         "batch": recipe.evaluation.batch,
     }
-    before = generation.sample(
-        task.artifacts.path(sft.path),
-        [each.query for each in told[:SHOWN]],
-        SamplingRecipe.from_dict(greedy),
-        [seeding.derive(task.seed, "evaluation", index) for index in range(len(told[:SHOWN]))],
-        task.sink,
-        template=task.template,
-        precision=recipe.precision,
-    )
+
+    def written_by(checkpoint: Checkpoint) -> list[str]:
+        texts = generation.sample(
+            task.artifacts.path(checkpoint.path),
+            [each.query for each in told[:SHOWN]],
+            SamplingRecipe.from_dict(greedy),
+            [seeding.derive(task.seed, "evaluation", index) for index in range(len(told[:SHOWN]))],
+            task.sink,
+            template=task.template,
+            precision=recipe.precision,
+        )
+        return [each.text.strip() for each in texts]
+
+    before = written_by(sft)
+    # Measured again after a promotion, the policy itself is current.
+    previous = None if current is None or current.checkpoint.id in (sft.id, policy.id) else current
+    by_previous = [""] * len(before) if previous is None else written_by(previous.checkpoint)
     rows = measured.rows
 
     def mean(values: list[float]) -> dict[str, Any]:
@@ -74,6 +86,7 @@ def run(task: Task) -> Outcome:
         "documents": len(rows),
         "score": mean([row.score for row in rows]),
         "reference_score": mean([row.reference_score for row in rows]),
+        "predicted_preference": mean([_logistic(row.score - row.reference_score) for row in rows]),
         "above_reference": asdict(intervals.rate(sum(row.score > row.reference_score for row in rows), len(rows))),
         "kl": mean([row.kl for row in rows]),
         "length": mean([float(row.sample.token_count) for row in rows]),
@@ -86,14 +99,43 @@ def run(task: Task) -> Outcome:
             {
                 "title": each.query.title,
                 "reference": each.summary_text,
-                "before": earlier.text.strip(),
+                "before": earlier,
+                "previous": text,
                 "after": row.sample.text.strip(),
             }
-            for each, earlier, row in zip(told[:SHOWN], before, rows, strict=False)
+            for each, earlier, text, row in zip(told[:SHOWN], before, by_previous, rows, strict=False)
         ],
     }
 
-    def record(session: Session) -> None:
-        lineage.make_current(session, lineage.policy_for(session, policy, f"round{task.round.number}-ppo").id)
+    decoding = greedy | {"top_p": 1.0, "precision": recipe.precision}
 
-    return Outcome(f"Measured on {len(rows)} validation documents; it writes the next pairs.", result, record)
+    def record(session: Session) -> None:
+        by = lineage.policy_for(session, policy, f"round{task.round.number}-ppo")
+        # Policies can be looked at side by side where they have written about the same document.
+        corpus.add_summaries(
+            session,
+            [
+                {
+                    "document_id": about.document.id,
+                    "policy_id": by.id,
+                    "text": row.sample.text,
+                    "checkpoint_id": policy.id,
+                    "run_id": task.claim.run_id,
+                    "prompt": row.sample.prompt,
+                    "decoding": decoding,
+                    "seed": row.sample.seed,
+                    "tokens": row.sample.token_count,
+                    "finished": row.sample.finished,
+                }
+                for about, row in zip(documents, rows, strict=True)
+                if row.sample.text.strip()
+            ],
+        )
+        promotions.weigh(session, by.id, result)
+
+    return Outcome(f"Measured on {len(rows)} validation documents.", result, record)
+
+
+def _logistic(difference: float) -> float:
+    """What a reward model says of two scores: the probability that the first is preferred (P 3.4), in [0, 1]."""
+    return 0.5 * (1 + math.tanh(0.5 * difference))

@@ -12,7 +12,7 @@ from random import Random
 from app.domain.pairing import REFERENCE, Candidate, Planned, plan
 from app.domain.recipes import PairingRecipe, Recipe
 from app.domain.words import LabelerKind, Split
-from app.services import lineage, protocols
+from app.services import lineage, promotions, protocols
 from app.services.rounds import FOR_QUEUE, FOR_ROUND
 from app.store import batches, corpus
 from app.store.corpus import DocumentWithReference
@@ -90,7 +90,7 @@ def run(task: Task) -> Outcome:
     candidates = [
         Candidate(row.document.id, Split(row.document.split), row.reference is not None) for row in rows.values()
     ]
-    seed = asked.recipe.seed * 1_000_003 + task.claim.run_id
+    seed = asked.recipe.seed * 1_000_003 + task.claim.origin
     planned = plan(asked.pairing, candidates, asked.there, Random(seed))
     if not planned:
         return Outcome(
@@ -109,7 +109,7 @@ def run(task: Task) -> Outcome:
     def record(session: Session) -> None:
         by = writer or base_model.writer(session, task, directory)
         if writer is None:
-            lineage.make_current(session, by.policy.id)
+            promotions.begin_with(session, by.policy.id, "The base model writes until a policy is fine-tuned.")
         ids = corpus.add_summaries(
             session,
             [

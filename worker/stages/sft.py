@@ -4,7 +4,7 @@ Knows which rows go in and which come out. The mathematics is in worker.training
 """
 
 from app.domain.words import CheckpointKind, Split
-from app.services import lineage
+from app.services import lineage, promotions
 from app.services.lineage import Written
 from app.store import corpus
 from app.store.corpus import DocumentWithReference
@@ -74,7 +74,7 @@ def run(task: Task) -> Outcome:
             ),
         )
         policy = lineage.policy_for(session, checkpoint, f"round{task.round.number}-sft")
-        lineage.make_current(session, policy.id)
+        promotions.begin_with(session, policy.id, "The first policy that was fine-tuned.")
 
     return Outcome(
         f"Learned from {done.documents} references.",

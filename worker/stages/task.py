@@ -85,4 +85,4 @@ class Task:
     @property
     def seed(self) -> int:
         """Differs between rounds and stages, and is the same when the run starts again."""
-        return self.recipe.seed * 1_000_003 + self.claim.run_id
+        return self.recipe.seed * 1_000_003 + self.claim.origin

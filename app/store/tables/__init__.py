@@ -21,7 +21,7 @@ from app.store.tables.labeling import (
     Verdict,
 )
 from app.store.tables.people import ApiToken, AuditEvent, Invitation, Labeler, SignIn
-from app.store.tables.training import Checkpoint, Export, MetricPoint, Recipe, Round, Run
+from app.store.tables.training import Checkpoint, Export, MetricPoint, Promotion, Recipe, Round, Run, Worker
 
 __all__ = [
     "ApiToken",
@@ -42,6 +42,7 @@ __all__ = [
     "Policy",
     "Preference",
     "Project",
+    "Promotion",
     "Qualification",
     "QueuePlace",
     "Rating",
@@ -56,4 +57,5 @@ __all__ = [
     "Table",
     "Tally",
     "Verdict",
+    "Worker",
 ]

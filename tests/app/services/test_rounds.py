@@ -22,6 +22,7 @@ from app.domain.words import (
     SlotState,
     Split,
     Stage,
+    Trouble,
 )
 from app.jobs import RUN_NAMES, Job
 from app.services import batches as put_up
@@ -220,9 +221,9 @@ def test_a_stale_holder_neither_succeeds_nor_fails_the_run(work: Work) -> None:
         with pytest.raises(StaleClaim):
             rounds.succeed(session, stale, "Done.", {})
         with pytest.raises(StaleClaim):
-            rounds.fail(session, stale, "Broken.", "trace")
+            rounds.fail(session, stale, Trouble.LASTING, "Broken.", "trace")
         with pytest.raises(StaleClaim):
-            rounds.cancelled(session, stale)
+            rounds.stopped(session, stale)
         assert _states(session)[0] == "running"
         rounds.succeed(session, fresh, "Done.", {})
         with pytest.raises(StaleClaim):
@@ -233,7 +234,7 @@ def test_a_stale_holder_neither_succeeds_nor_fails_the_run(work: Work) -> None:
 def test_a_failed_run_ends_the_round_with_words(work: Work, sent: list[Job]) -> None:
     with work() as session:
         _launch(session)
-        rounds.fail(session, _claim(session), "The model is gone. Nothing was lost.", "Traceback: ...")
+        rounds.fail(session, _claim(session), Trouble.LASTING, "The model is gone. Nothing was lost.", "Traceback: ...")
     with work() as session:
         assert _states(session) == ["failed"] + ["cancelled"] * 6
         view = rounds.view(session, 1)
@@ -536,7 +537,7 @@ def test_cancelling_while_a_worker_runs_asks_it_to_stop(work: Work) -> None:
         rounds.cancel(session, make.admin(session), 1)
         assert _states(session) == ["running"] + ["cancelled"] * 6
         assert protocol.beat(session, claim, LEASE) is True
-        rounds.cancelled(session, claim)
+        rounds.stopped(session, claim)
         assert _states(session) == ["cancelled"] * 7
         assert rounds.view(session, 1).state == RoundState.CANCELLED
 
@@ -560,7 +561,7 @@ def test_a_run_that_fails_after_a_cancel_does_not_touch_the_next_round(work: Wor
         claim = _claim(session)
         rounds.cancel(session, make.admin(session), 1)
         _launch(session)
-        rounds.fail(session, claim, "Broken.", "trace")
+        rounds.fail(session, claim, Trouble.LASTING, "Broken.", "trace")
         assert rounds.view(session, 1).state == RoundState.CANCELLED
         assert rounds.view(session, 2).state == RoundState.ACTIVE
         assert _states(session) == ["queued"] + ["pending"] * 6
@@ -628,7 +629,7 @@ def test_what_was_judged_for_a_round_that_failed_is_not_judged_again(work: Work)
         make.judge_all(session, worker)
         claim = protocol.claim(session, _runs(session)[3].id, "host", 1, LEASE)
         assert claim is not None
-        rounds.fail(session, claim, "Broken.", "trace")
+        rounds.fail(session, claim, Trouble.LASTING, "Broken.", "trace")
         _launch(session)
         assert store.round_by_number(session, the_project(session).id, 2) is not None
         assert sum(batches.count_comparisons(session, _round(session).id).values()) == 2

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.errors import Conflict, NotFound, StaleClaim
-from app.domain.words import QUEUE_OF, Queue, RunState, Stage
+from app.domain.words import QUEUE_OF, Queue, RunState, Stage, Trouble
 from app.jobs import Job, run_job
 from app.services import rounds
 from app.services import runs as protocol
@@ -237,9 +237,10 @@ def test_runs_that_are_over_are_not_rung(work: Work) -> None:
             if end == "succeed":
                 rounds.succeed(session, claim, "Done.", {})
             elif end == "fail":
-                rounds.fail(session, claim, "Broken.", "trace")
+                rounds.fail(session, claim, Trouble.LASTING, "Broken.", "trace")
             else:
-                rounds.cancelled(session, claim)
+                protocol.cancel(session, make.admin(session), claim.run_id)
+                rounds.stopped(session, claim)
         _rung_long_ago(session)
         assert protocol.ring(session) == 0
 
@@ -261,7 +262,7 @@ def test_a_running_run_is_asked_to_stop(work: Work) -> None:
         claim = _taken(session, run)
         protocol.cancel(session, make.admin(session), run.id)
         assert protocol.beat(session, claim, LEASE) is True
-        rounds.cancelled(session, claim)
+        rounds.stopped(session, claim)
         assert _row(session, run.id).state == RunState.CANCELLED
 
 

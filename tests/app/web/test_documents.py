@@ -206,6 +206,9 @@ def test_programs_import_and_follow_the_run(front: Front, researcher: TestClient
         "words": "",
         "done": 0,
         "total": 0,
+        "attempt": 1,
+        "due_at": None,
+        "trouble": None,
         "problem": None,
         "result": {},
         "conditions": {},
@@ -228,7 +231,7 @@ def test_an_import_is_shown_in_every_state(researcher: TestClient, work: Work) -
 
     with work() as session:
         run = session.get_one(Run, run_id)
-        runs.claim(session, run_id, "host:1", factories.LEASE)
+        runs.claim(session, run_id, "host:1", None, factories.LEASE, 5)
         run.done, run.total, run.words = 500, 1000, "500 lines read."
     going = researcher.get(where).text
     assert ('max="1000" value="500"' in going, "500 lines read." in going) == (True, True)

@@ -13,7 +13,7 @@ from app.main import create_app
 from app.services import runs
 from app.settings import Settings
 from app.store import people
-from app.store.session import Sessions
+from app.store.session import DatabaseUnreachable, Sessions
 from app.store.tables import Labeler
 from app.web.door import COOKIE, DoorDep
 from tests.conftest import Work
@@ -41,6 +41,25 @@ def test_a_commit_that_fails_is_a_500_and_rings_nobody(
     with work() as session:
         assert people.labelers_by_name(session, ["ADA"]) == {}
         assert runs.ring(session) == 0, "the row that asked for the job is gone too"
+
+
+def test_a_database_that_is_too_busy_just_now_is_a_503_to_programs_and_people(
+    settings: Settings, sessions: Sessions
+) -> None:
+    app = create_app(settings, sessions, print)
+
+    @app.get("/api/busy")
+    @app.get("/busy")
+    def busy() -> None:
+        raise DatabaseUnreachable("canceling statement due to lock timeout")
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        told, page = client.get("/api/busy"), client.get("/busy", headers={"accept": "text/html"})
+    assert {each.status_code for each in (told, page)} == {503}
+    assert all(int(each.headers["retry-after"]) > 0 for each in (told, page))
+    assert "does no harm" in told.json()["what_to_do"]
+    assert "Try again in a few seconds" in page.text
+    assert "lock timeout" not in told.text + page.text
 
 
 def test_jobs_leave_after_the_commit(
@@ -103,3 +122,11 @@ def test_a_page_that_fails_gives_its_connection_back(sessions: Sessions, researc
     for _ in range(12):
         assert researcher.get("/documents/999999").status_code == 404
     assert sessions.kw["bind"].pool.checkedout() == 0
+
+
+def test_a_page_of_somebody_else_is_signed_out(labeler: TestClient) -> None:
+    """What one person's page still holds does not go out under the name of whoever signed in after them."""
+    for owner, status in (("Ada", 200), ("Z%C3%B6e", 401)):
+        got = labeler.post("/api/leases", json={}, headers={"X-Hone-Viewer": owner})
+        assert got.status_code == status
+    assert got.json() == {"error": "Ada is signed in here now.", "what_to_do": "Sign in again as Zöe."}

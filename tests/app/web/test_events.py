@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from app.domain.words import Role, Stage
+from app.domain.words import Role, Stage, Trouble
 from app.services import people, rounds, runs, watching
 from app.services.runs import Claim
 from app.store import people as store
@@ -91,7 +91,7 @@ def test_a_round_that_is_over_tells_all_and_ends(
     with work() as session:
         pretended.measure(session, claim, range(3))
     with work() as session:
-        rounds.fail(session, claim, "The disk is full.", "")
+        rounds.fail(session, claim, Trouble.LASTING, "The disk is full.", "")
     with stream(researcher, f"/rounds/{number}/events") as told:
         points, state, over = told
     assert len(points["data"]) == 9
@@ -144,7 +144,7 @@ def test_a_reconnect_goes_on_without_loss(work: Work, launched: tuple[int, Claim
         with work() as session:
             pretended.measure(session, claim, range(start + 5, start + 10))
     with work() as session:
-        rounds.fail(session, claim, "The disk is full.", "")
+        rounds.fail(session, claim, Trouble.LASTING, "The disk is full.", "")
     with stream(researcher, f"/rounds/{number}/events", last) as told:
         for event in told:
             seen |= steps(event) if event["event"] == "points" else set()
@@ -157,7 +157,7 @@ def test_the_cursor_of_the_page_and_that_of_the_reconnect_both_count(
     number, claim = launched
     with work() as session:
         pretended.measure(session, claim, range(3))
-        rounds.fail(session, claim, "The disk is full.", "")
+        rounds.fail(session, claim, Trouble.LASTING, "The disk is full.", "")
     later = watching.NOW
     for path, last, expected in (
         (f"/rounds/{number}/events?after={later}", None, 2),
@@ -225,7 +225,7 @@ def test_the_stream_ends_with_the_round(work: Work, launched: tuple[int, Claim],
         cancelling = next(event for event in told if event["data"]["state"] != "running")
         assert cancelling["data"]["state"] == "cancelling", "the worker is still on its way out"
         with work() as session:
-            rounds.cancelled(session, claim)
+            rounds.stopped(session, claim)
         rest = list(told)
     assert [event["event"] for event in rest] == ["round", "over"]
     assert rest[0]["data"]["state"] == "cancelled"

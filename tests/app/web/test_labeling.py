@@ -291,7 +291,7 @@ def test_a_flag_on_the_wire(labeler: TestClient, work: Work) -> None:
 
 
 def test_an_answer_is_opened_again_after_the_page_was_loaded_anew(labeler: TestClient, work: Work) -> None:
-    assert labeler.get("/api/answers/last").json() == {"item": None}
+    assert labeler.get("/api/answers/last").json() == {"item": None, "feedback": None}
     with work() as session:
         factories.pairs(session, protocol=NOTES_FIRST)
         factories.to_rate(session)
@@ -314,12 +314,23 @@ def test_an_answer_is_opened_again_after_the_page_was_loaded_anew(labeler: TestC
     assert labeler.get("/api/answers/1").status_code == 422
 
 
+def test_the_lesson_of_a_practice_answer_can_be_asked_for_again(labeler: TestClient, work: Work) -> None:
+    with work() as session:
+        factories.standing(session, BatchPurpose.QUALIFICATION)
+        the_project(session).gate = Gate(required=True).to_dict()
+    [pair] = items(labeler, 1)
+    told = said(labeler, "/api/preferences", showing=pair["showing"], value=2)["feedback"]
+    assert told is not None
+    again = labeler.get(f"/api/answers/{pair['showing']}").json()
+    assert (again["item"]["answer"]["value"], again["feedback"]) == (2, told)
+
+
 def test_who_has_to_read_first_is_told_where(labeler: TestClient, work: Work) -> None:
     showing = held(labeler, work)
     with work() as session:
         guidelines.add(session, the_project(session).id, 1_000, "Read this, too.", None)
     told = said(labeler, "/api/leases")
-    assert (told["items"], told["before"]["href"]) == ([], "/guidelines")
+    assert ([each["showing"] for each in told["items"]], told["before"]["href"]) == ([showing], "/guidelines")
     assert said(labeler, "/api/preferences", showing=showing, value=2)["status"] == "saved"
 
 

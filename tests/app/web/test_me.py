@@ -4,10 +4,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import pytest
 from starlette.testclient import TestClient
 
 from app.domain.words import BatchPurpose, LabelerKind, Role
-from app.services import flags, verdicts
+from app.services import flags, quality, verdicts
 from app.services.people import Viewer
 from app.store import people
 from app.store.session import Session
@@ -117,12 +118,29 @@ def test_one_click_asks_about_a_pair_and_the_reply_stands_here(work: Work, label
     said = text_of(labeler.get("/me").text)
     assert "Asked. The reply will stand on this page." in said
     assert said.count("A question: Why B?") == 1 and "waits for a reply" in said
-    assert "You flagged this pair" in said and "Ask about this pair" not in said
+    assert "You asked about this pair" in said and "Ask about this pair" not in said
     with work() as session:
         [flag] = flags.listed(session, False, None)[0]
         assert flag.flag.reason == "question"
         flags.close(session, make.admin(session), flag.flag.id, "It keeps the question.")
     assert "Reply: It keeps the question." in text_of(labeler.get("/me").text)
+
+
+def test_every_pair_on_which_they_differ_can_be_reached(
+    work: Work, labeler: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "DISAGREEMENTS_SHOWN", 2)
+    with work() as session:
+        pairs = [_apart(session, _ada(session))[0] for _ in range(3)]
+    path, seen = "/me", []
+    for shown in ("1 to 2 of 3", "3 to 3 of 3"):
+        page = labeler.get(path).text
+        assert shown in text_of(page)
+        seen += [int(number) for number in re.findall(r"Because of (\d+)\.", page)]
+        path = next(iter(re.findall(r'href="(/me\?page=\d+)" rel="next"', page)), "")
+    assert (sorted(seen), path) == (sorted(pairs), "")
+    assert "There are none here." in labeler.get("/me?page=9").text
+    assert labeler.get("/me?page=0").status_code == 422
 
 
 def test_a_question_without_a_word_is_a_question(work: Work, labeler: TestClient) -> None:

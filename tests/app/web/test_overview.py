@@ -1,18 +1,22 @@
 """The first page of admins and researchers: figures, what to do next, what went wrong."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from app.domain.words import LabelerKind, Split, Stage
+from app.domain.words import ComparisonKind, LabelerKind, Split, Stage, Trouble
+from app.quality.drift import REFERENCE
 from app.services import rounds, runs
+from app.store import runs as store
+from app.store.tables import Comparison
 from app.web import contexts
 from app.web.rendering import Site, environment
 from tests.conftest import Work
-from tests.support import factories, pretended
+from tests.support import factories, given, pretended
 
 
 def tiles(html: str) -> dict[str, tuple[str, str]]:
@@ -88,7 +92,7 @@ def test_the_figures(work: Work, researcher: TestClient) -> None:
     assert shown["Round in progress"] == ("1", "Fine-tuning")
     assert "3 of 12" in html and "step 3 of 12" in html
     with work() as session:
-        rounds.fail(session, claim, "The disk is full. Make room.", "Traceback: here")
+        rounds.fail(session, claim, Trouble.LASTING, "The disk is full. Make room.", "Traceback: here")
     html = researcher.get("/overview").text
     assert tiles(html)["Round in progress"] == ("none", "round 1 is failed")
     assert "Recent failures" in html
@@ -103,13 +107,82 @@ def test_a_failure_outside_of_rounds_is_told_too(work: Work, admin: TestClient) 
     with work() as session:
         claim = runs.claim(session, run_id, "cpu-1", 1, pretended.LEASE)
         assert claim is not None
-        rounds.fail(session, claim, "The directory cannot be written.", "")
+        rounds.fail(session, claim, Trouble.LASTING, "The directory cannot be written.", "")
     html = admin.get("/overview").text
     assert "<strong>Export</strong>" in html and "The directory cannot be written." in html
 
 
+def concerns(html: str) -> list[str]:
+    """What the page asks to look at."""
+    found = re.findall(r'<div class="notice warn" role="status"><p>(.*?)</p>', html, re.DOTALL)
+    return [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", each)).strip() for each in found]
+
+
+def test_who_is_labeling_and_at_what_pace(work: Work, researcher: TestClient) -> None:
+    with work() as session:
+        people = [factories.labeler(session, name) for name in ("Bea", "Cem", "Dan")]
+        machine = factories.labeler(session, "robot", kind=LabelerKind.SIMULATED)
+        pairs = factories.pairs(session, 9)
+        for person, count in zip((*people, machine), (2, 1, 0, 1), strict=True):
+            for _ in range(count):
+                factories.say(session, person, factories.hold(session, person)[0])
+        factories.hold(session, people[2], 2)
+        given.answer(session, people[1], pairs.comparisons[0], 2, at=datetime.now(UTC) - timedelta(hours=3))
+    html = researcher.get("/overview").text
+    assert tiles(html)["Pace"] == ("3 an hour", "4 in the last 24 hours, by people")
+    listed = html.split("Labeling now</caption>")[1].split("</table>")[0]
+    rows = [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", row)).strip() for row in listed.split("<tr>")[2:]]
+    assert [row.split(" 20")[0] for row in rows] == ["Bea 2 0", "Cem 1 0", "robot simulated 1 0", "Dan 0 2 –"]
+
+
+def test_a_queue_that_runs_dry_is_told_before_it_is_empty(
+    work: Work, admin: TestClient, researcher: TestClient
+) -> None:
+    with work() as session:
+        person = factories.labeler(session)
+        factories.pairs(session, 9)
+        for _ in range(4):
+            factories.say(session, person, factories.hold(session, person)[0])
+    assert concerns(admin.get("/overview").text) == [], "5 open, 4 a day"
+    with work() as session:
+        factories.say(session, person, factories.hold(session, person)[0])
+    [dry] = concerns(admin.get("/overview").text)
+    assert dry.startswith("The queue runs dry. People gave 5 answers in the last 24 hours, and 4 slots are open")
+    assert 'href="/batches"' in admin.get("/overview").text.split("The queue runs dry")[1][:400]
+    assert 'href="/rounds"' in researcher.get("/overview").text.split("The queue runs dry")[1][:400]
+
+
+def test_a_policy_that_waits_and_an_alarm_of_the_round_are_told(work: Work, admin: TestClient) -> None:
+    with work() as session:
+        number = pretended.launch(session, pretended.boss(session))
+        pretended.improve(session, number, kl={"value": 60.0, "n": 4, "low": 55.0, "high": 65.0})
+        ppo = next(run for run in rounds.view(session, number).runs if run.stage is Stage.PPO)
+        points = [(name, step, 50.0) for step in range(3) for name in ("ppo/kl", "ppo/score")]
+        store.add_points(session, ppo.id, points)
+    told = [each for each in concerns(admin.get("/overview").text) if not each.startswith("No worker")]
+    assert told[0].startswith("Round 1. The policy is far from the fine-tuned one")
+    assert told[1].startswith("round1-ppo waits for a decision. Its KL from the fine-tuned policy is 60.0 nats")
+    assert len(told) == 2
+
+
+def test_drift_is_told(work: Work, researcher: TestClient) -> None:
+    with work() as session:
+        person = factories.labeler(session, "Eve")
+        pairs = factories.pairs(session, REFERENCE + 60).comparisons
+        session.execute(update(Comparison).where(Comparison.id.in_(pairs)).values(kind=ComparisonKind.SENTINEL))
+        for place, comparison_id in enumerate(pairs):
+            # The reference is the first summary: it wins three of four at first, and never afterwards.
+            given.answer(session, person, comparison_id, 2 if place < REFERENCE and place % 4 else 8)
+    told = concerns(researcher.get("/overview").text)
+    assert [each.split(".")[0] for each in told if each.startswith("Drift")] == ["Drift: All labelers", "Drift: Eve"]
+    assert "the baseline is preferred rose" in told[0]
+
+
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 FULL = contexts.OverviewPage(
+    concerns=[contexts.Concern("Drift", "It fell.", "/quality", "Look")],
+    at_work=[contexts.AtWorkLine("Ada", True, "3", NOW, 2)],
+    missing=["A run waits."],
     tiles=[("Documents", "3", None)],
     steps=[contexts.Step("Do", "why", "/there", "Go", False), contexts.Step("Did", "why", None, "Go", True)],
     round=contexts.RoundLine(1, "demo", "running", "in progress", "PPO", "words", 0, 0, "3", "–", NOW, 2.0, True),
@@ -118,8 +191,13 @@ FULL = contexts.OverviewPage(
 )
 
 
-@pytest.mark.parametrize("context", [FULL, contexts.OverviewPage([], [], None, [], [])])
+@pytest.mark.parametrize("context", [FULL, contexts.OverviewPage([], [], [], [], [], None, [], [])])
 def test_the_template_needs_its_context_and_nothing_else(context: Any) -> None:
-    frame: dict[str, Any] = {"site": Site("Hone", "http://here"), "viewer": None, "navigation": [], "page_version": "1"}
+    frame: dict[str, Any] = {
+        "site": Site("Hone", "http://here"),
+        "viewer": {"name": "Ada", "role": "admin"},
+        "navigation": [],
+        "page_version": "1",
+    }
     shown = {name: getattr(context, name) for name in context.__dataclass_fields__}
     assert "</html>" in environment().get_template("overview/overview.html").render(frame | shown)

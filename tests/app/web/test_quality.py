@@ -127,15 +127,31 @@ def test_simulated_labelers_come_in_by_a_switch(work: Work, admin: TestClient) -
     assert admin.get("/quality?simulated=perhaps").status_code == 422
 
 
-def test_an_alarm_stands_on_top(work: Work, admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift, "REFERENCE", 10)
+def _drifting(work: Work, begun: datetime) -> Viewer:
+    """Ada judges fifty sentinel pairs in two days, all but the first few the other way."""
     with work() as session:
         ada = make.labeler(session, "Ada")
         comparisons = make.pairs(session, 50).comparisons
         session.execute(update(Comparison).where(Comparison.id.in_(comparisons)).values(kind=ComparisonKind.SENTINEL))
         for place, comparison in enumerate(comparisons):
             value = 2 if place < 10 and place % 5 else 8
-            given.answer(session, ada, comparison, value, at=NOON + timedelta(hours=place))
+            given.answer(session, ada, comparison, value, at=begun + timedelta(hours=place))
+    return ada
+
+
+def test_an_alarm_is_no_news_after_a_month(work: Work, admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "REFERENCE", 10)
+    ada = _drifting(work, datetime.now(UTC) - timedelta(days=33))
+    for path in ("/quality", f"/quality/labelers/{ada.id}"):
+        page = admin.get(path).text
+        assert "on which the baseline is preferred rose" not in text_of(page)
+        assert "Alarms at answers" in page, "the plot still has it"
+    assert "badge paused" not in admin.get("/quality").text
+
+
+def test_an_alarm_stands_on_top(work: Work, admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "REFERENCE", 10)
+    ada = _drifting(work, datetime.now(UTC) - timedelta(days=20))
     said = text_of(admin.get("/quality").text)
     assert "All labelers : The share of sentinel pairs on which the baseline is preferred rose" in said
     assert "against a reference of 20 %" in said

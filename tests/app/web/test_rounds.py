@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.domain import intervals
 from app.domain.recipes import DEMO, NAMED, Recipe
-from app.domain.words import RunState, Stage
+from app.domain.words import RunState, Split, Stage, Trouble
 from app.services import rounds, runs
 from app.web import contexts, curves
 from app.web.rendering import Site, environment
@@ -106,6 +106,7 @@ def test_the_launch_form_says_what_will_happen(work: Work, admin: TestClient) ->
 def test_a_form_launches_a_round(work: Work, admin: TestClient) -> None:
     with work() as session:
         factories.reference_document(session)
+        factories.reference_document(session, split=Split.VALIDATION)
     answer = admin.post("/rounds", data={"recipe": recipe_id(work), "with_simulated": "yes"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/rounds/1")
     shown = text_of(admin.get("/rounds/1").text)
@@ -114,6 +115,28 @@ def test_a_form_launches_a_round(work: Work, admin: TestClient) -> None:
     listed = text_of(admin.get("/rounds").text)
     assert "Round 1 is still going on." in listed
     assert "in progress" in listed and "Fine-tuning" in listed
+
+
+def test_the_form_says_what_the_chosen_recipe_would_do(work: Work, admin: TestClient) -> None:
+    with work() as session:
+        for _ in range(3):
+            factories.reference_document(session)
+    chosen = recipe_id(work)
+    said = text_of(admin.get(f"/rounds?recipe={chosen}").text)
+    assert "This cannot work yet. No validation document has a reference summary" in said
+    with work() as session:
+        factories.reference_document(session, split=Split.VALIDATION)
+    said = text_of(admin.get(f"/rounds?recipe={chosen}").text)
+    assert "What a round with the recipe tiny would do" in said
+    assert "This cannot work yet." not in said
+    assert "Fine-tuning 3 reference summaries" in said
+    assert "Judging 12 opinions – as long as people take" in said
+    assert "PPO 16 episodes" in said
+    assert "Time in all not known: some stages have no measurement yet" in said
+    assert "Disk not known before a model is prepared" in said
+    assert "What a round with the recipe demo would do" in text_of(admin.get("/rounds").text)
+    refused = admin.get("/rounds?recipe=999999").text
+    assert 'id="table-forecast"' not in refused
 
 
 def test_without_documents_nothing_is_launched_and_the_page_says_so(work: Work, admin: TestClient) -> None:
@@ -151,6 +174,7 @@ def test_programs_launch_watch_and_cancel(front: Front, work: Work, admin: TestC
     program = front.program(admin)
     with work() as session:
         factories.reference_document(session)
+        factories.reference_document(session, split=Split.VALIDATION)
     assert program.post("/api/rounds", json={"recipe": "tiny", "with_simulated": True}).json() == {"number": 1}
     told = program.get("/api/rounds/1").json()
     assert (told["number"], told["state"], told["recipe"], told["with_simulated"]) == (1, "active", "tiny", True)
@@ -226,7 +250,7 @@ def test_a_cancelled_round(work: Work, admin: TestClient) -> None:
     assert "being cancelled" in leaving
     assert 'data-live="yes"' in admin.get(f"/rounds/{number}").text, "the worker is still on its way out"
     with work() as session:
-        rounds.cancelled(session, claim)
+        rounds.stopped(session, claim)
     over = admin.get(f"/rounds/{number}").text
     assert "being cancelled" not in over
     assert 'data-live="no"' in over
@@ -240,7 +264,11 @@ def test_a_failed_round_says_why_on_top(work: Work, researcher: TestClient) -> N
         claim = pretended.take(session, number)
         pretended.measure(session, claim, range(2))
         rounds.fail(
-            session, claim, "The disk is full. Make room & run it again.", 'File "x.py"\n<script>boom()</script>'
+            session,
+            claim,
+            Trouble.LASTING,
+            "The disk is full. Make room & run it again.",
+            'File "x.py"\n<script>boom()</script>',
         )
     html = researcher.get(f"/rounds/{number}").text
     assert html.index("The disk is full. Make room &amp; run it again.") < html.index("Stages")
@@ -256,7 +284,7 @@ def test_the_results_of_a_round(work: Work, researcher: TestClient) -> None:
     assert "Reward accuracy held-out pairs whose preferred summary scores higher 68.8 % 16 44.4 % to 85.8 %" in said
     assert "Reward score of the new policy; references of training documents are 0 0.70 4" in said
     assert "Pairs judged opinions given in this round 2 – –" in said
-    for words in ("KL", "Mean length", "ROUGE-L", "Time per stage", "Before this round's PPO"):
+    for words in ("KL", "Mean length", "ROUGE-L", "Time per stage", "Fine-tuned policy", "Previous policy"):
         assert words.replace("'", "&#39;") in html or words in html, words
     assert "&lt;b&gt;today&lt;/b&gt;" in html, "texts are text"
     assert "68.8 % of 16" in text_of(researcher.get("/rounds").text)
@@ -345,10 +373,18 @@ def test_an_older_version_of_a_recipe_is_shown_and_not_offered(work: Work, admin
 # Templates
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-STAGE = contexts.StageLine(7, "PPO", "about", "running", "running", "rollout 1", 1, 4, 3.2, True, False, 0)
+STAGE = contexts.StageLine(
+    7, 4, "PPO", "about", "running", "running", "rollout 1", 1, 4, 3.2, True, False, 0, "attempt 2 of 5", "trace", False
+)
 LINE = contexts.RoundLine(1, "demo", "running", "in progress", "PPO", "words", 1, 4, "3", "–", NOW, 2.0, True)
 FORM = contexts.LaunchForm(
-    [contexts.RecipeOption(1, "demo", 1, "small")], 1, False, ["It happens."], [("Documents", "3")], None
+    [contexts.RecipeOption(1, "demo", 1, "small")],
+    1,
+    False,
+    ["It happens."],
+    [("Documents", "3")],
+    contexts.ForecastPart("demo", [contexts.ForecastLine("PPO", "16 episodes", "9", "soon", "as in 1")], [], "No."),
+    None,
 )
 ROUND = contexts.RoundPage(
     number=1,
@@ -364,16 +400,28 @@ ROUND = contexts.RoundPage(
     cursor=5,
     can_cancel=True,
     can_finish=True,
+    can_pause=True,
+    can_resume=True,
+    pause_words="Paused by grace.",
+    missing=["No worker."],
     failures=[contexts.Failure("PPO", "why", "where", 1, NOW)],
-    stages=[STAGE, contexts.StageLine(8, "Judging", "", "waiting", "waits", "", 1, 3, None, True, True, 1)],
+    stages=[
+        STAGE,
+        contexts.StageLine(8, 3, "Judging", "", "waiting", "waits", "", 1, 3, None, True, True, 1, None, None, True),
+    ],
+    earlier=[contexts.EarlierTry("PPO", "failed", "failed", "why", "where", NOW, 2.0)],
     results=[contexts.ResultLine("KL", "nats", "1", "2", "0 to 2")],
-    samples=[contexts.SampleSummaries("t", "r", "b", "a")],
+    monitor=None,
+    decision=None,
+    samples=[contexts.SampleSummaries("t", "r", "b", "p", "a")],
     curves=[contexts.RunCurves(7, "PPO", [contexts.Curve("KL", "nats", [("ppo/kl", "KL")], [(1, ["2"])], True)])],
     conditions=[contexts.Conditions("PPO", [("Device", "cpu")])],
 )
+EMPTIED = ("missing", "failures", "stages", "earlier", "results", "samples", "curves", "conditions")
 EMPTY_ROUND = contexts.RoundPage(
-    **(asdict(ROUND) | {name: [] for name in ("failures", "stages", "results", "samples", "curves", "conditions")})
+    **(asdict(ROUND) | {name: [] for name in EMPTIED})
     | {"ended": NOW, "going_on": False, "can_cancel": False, "can_finish": False}
+    | {"can_pause": False, "can_resume": False, "pause_words": None}
 )
 RECIPE = contexts.RecipePage(
     1, "demo", 1, "0" * 64, NOW, ["It does."], [contexts.RecipePart("PPO", [contexts.RecipeField(*"abcde")])], True

@@ -3,11 +3,12 @@
 import re
 from uuid import uuid4
 
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from app.domain.protocols import Protocol
-from app.domain.words import BatchPurpose
-from app.store.tables import Batch
+from app.domain.words import BatchPurpose, ComparisonKind
+from app.store.tables import Batch, Comparison, Showing
 from tests.conftest import Work
 from tests.support import factories
 
@@ -79,6 +80,25 @@ def test_a_verdict_is_changed_released_and_used(researcher: TestClient, work: Wo
     assert "Put back" in researcher.get(f"/verdicts/{copy[1]}").text
     assert researcher.post(f"/verdicts/{copy[1]}/put-back").status_code == 303
     assert researcher.get("/verdicts/999999").status_code == 404
+
+
+def test_the_list_tells_nothing_of_a_pair_before_its_verdict(admin: TestClient, work: Work) -> None:
+    with work() as session:
+        pairs = factories.pairs(session, 2, opinions=2, name="some")
+        session.execute(update(Comparison).values(kind=ComparisonKind.SENTINEL))
+        for value in (1, 9):
+            worker = factories.labeler(session)
+            for showing in factories.hold(session, worker, 2):
+                session.execute(update(Showing).where(Showing.id == showing).values(swapped=False))
+                session.expire_all()
+                factories.say(session, worker, showing, value)
+        factories.verdict(session, pairs.comparisons[0], factories.admin(session))
+    without, given = re.findall(r"<tr>\s*<th scope=.row.*?</tr>", admin.get("/verdicts").text, re.DOTALL)
+    assert f"/verdicts/{pairs.comparisons[0]}" in given
+    assert ("sentinel" in given, "disagree" in given) == (True, True)
+    assert ("sentinel" in without, "agree" in without) == (False, False)
+    listed = re.findall(r'href="/verdicts/(\d+)"', admin.get("/verdicts?kind=sentinel").text)
+    assert listed == [str(pairs.comparisons[0])]
 
 
 def test_the_list_is_searched(admin: TestClient, work: Work) -> None:

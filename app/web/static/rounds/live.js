@@ -16,8 +16,15 @@ const POLL = 15_000;
  */
 
 /**
+ * @typedef {object} Round
+ * @property {string} state
+ * @property {string[]} missing queues that no worker takes from, while something waits in them
+ * @property {Stage[]} stages
+ */
+
+/**
  * @typedef {object} Hearing
- * @property {(stages: Stage[]) => void} stages
+ * @property {(round: Round) => void} round
  * @property {(points: import("./plots.js").Point[]) => void} points
  * @property {() => void} look the page should look at the server itself
  * @property {() => void} over nothing more will come
@@ -63,7 +70,7 @@ export class Live {
       this.hearing.connection("The connection is lost. Trying again…");
       if (source.readyState === EventSource.CLOSED) this.#again();
     });
-    this.#hear(source, "round", (data) => this.hearing.stages(data.stages));
+    this.#hear(source, "round", (data) => this.hearing.round(data));
     this.#hear(source, "points", (data) => this.hearing.points(data));
     this.#hear(source, "over", () => {
       this.end();

@@ -69,9 +69,19 @@ async function look() {
   }
 }
 
-/** @param {import("./live.js").Stage[]} stages */
-function showStages(stages) {
-  let stale = false;
+let looked = 0;
+
+/** The server draws the monitor: with new rollouts it is looked at again, every half a minute at most. */
+function lookAtTimes() {
+  if (performance.now() - looked < 30_000) return;
+  looked = performance.now();
+  look();
+}
+
+/** @param {import("./live.js").Round} round */
+function showRound({ state, missing, stages }) {
+  let stale = document.getElementById("head")?.dataset.state !== state;
+  stale ||= document.getElementById("failures")?.dataset.missing !== String(missing.length);
   for (const stage of stages) {
     const item = document.getElementById(`stage-${stage.run}`);
     if (!item || item.dataset.state !== stage.state) {
@@ -124,9 +134,10 @@ function tick() {
 plots.draw();
 if (script?.dataset.live === "yes") {
   const live = new Live(`/rounds/${script.dataset.round}/events`, script.dataset.cursor ?? "0", {
-    stages: showStages,
+    round: showRound,
     points: (points) => {
       if (!plots.add(points)) look();
+      else if (points.some(([, metric]) => metric === "ppo/kl")) lookAtTimes();
     },
     look,
     over: look,
