@@ -630,36 +630,15 @@ _OF_SHOWING = (
 _THEIRS = _OF_SHOWING.where(
     Slot.labeler_id == _LABELER, or_(_is(SlotState.LEASED), _is(SlotState.DONE))
 ).with_for_update(of=Slot)
-_LOCK_SUBJECT = {
-    subject: select(Slot.id)
-    .where(
-        subject == bindparam("subject", type_=BigInteger),
-        or_(_is(SlotState.OPEN), _is(SlotState.LEASED), Slot.id == bindparam("slot", type_=BigInteger)),
-    )
-    .order_by(Slot.id)
-    .with_for_update()
-    for subject in (Slot.comparison_id, Slot.summary_id)
-}
 
 
 def lock_shown(session: Session, showing_id: UUID, labeler_id: int) -> Shown | None:
-    """The labeler's own showing and its slot, locked. None for an id that is unknown or somebody else's.
-
-    When the slot is not theirs (any more), all of its subject are locked that an answer may fill, by their ids, so that
-    two who answer late do not wait for each other, and a slot that somebody is just claiming is waited for.
-    """
+    """The labeler's own showing and its slot, locked while it is theirs. None for an unknown id or somebody else's."""
     values = {"showing": showing_id, "labeler": labeler_id}
     row = directly(session, _THEIRS, **values).one_or_none()
     if row is None:
         row = directly(session, _OF_SHOWING, **values).one_or_none()
-        if row is None:
-            return None
-        found = Shown(*tuple(row))
-        column = Slot.summary_id if found.comparison_id is None else Slot.comparison_id
-        subject = found.comparison_id or found.summary_id
-        directly(session, _LOCK_SUBJECT[column], subject=subject, slot=found.slot_id)
-        row = directly(session, _OF_SHOWING, **values).one()
-    return Shown(*tuple(row))
+    return None if row is None else Shown(*tuple(row))
 
 
 def _same_subject(shown: Shown) -> ColumnElement[bool]:
@@ -685,6 +664,9 @@ def lock_slot_to_fill(
     holds, or that is free for them. Having answered they are given none of these again, so a slot that they could fill
     and did not might wait for ever. Never one that asks for another kind of labeler; and researchers' accounts
     (`calibrates`) fill those made for them alone.
+
+    Slots that others work on are passed over, for to wait for a second slot while the first is locked is a deadlock
+    when two answer late. What is surplus for that reason alone, `app.services.judging.count_waiting` counts later.
     """
     if shown.state is SlotState.LEASED and shown.holder == labeler_id and shown.for_kind in (None, kind):
         return Free(shown.slot_id, shown.batch_id)
@@ -701,7 +683,7 @@ def lock_slot_to_fill(
         )
         .order_by(Slot.id != shown.slot_id, Slot.state != SlotState.LEASED, Slot.number)
         .limit(1)
-        .with_for_update(of=Slot)
+        .with_for_update(of=Slot, skip_locked=True)
     ).one_or_none()
     return None if found is None else Free(*found)
 

@@ -193,6 +193,8 @@ scale.addEventListener("input", describe);
 
 // Dialogs
 
+let asked = 0;
+
 /**
  * @param {"skip" | "flag"} what
  * @returns {Promise<{reason: string, comment: string | null} | null>} null: the labeler went back
@@ -204,16 +206,17 @@ export function askWhy(what) {
   /** @type {HTMLButtonElement} */ (form.querySelector("[type=button]")).onclick = () => dialog.close();
   dialog.returnValue = "";
   dialog.showModal();
+  const turn = ++asked;
   return new Promise((resolve) => {
-    dialog.addEventListener(
-      "close",
-      () => {
-        const said = new FormData(form);
-        const reason = said.get("reason");
-        if (dialog.returnValue !== "yes" || !reason) return resolve(null);
-        resolve({ reason: String(reason), comment: String(said.get("comment")).trim() || null });
-      },
-      { once: true },
-    );
+    function heard() {
+      // A close is told after the fact: the dialog may have been opened again by then.
+      if (turn === asked && dialog.open) return;
+      dialog.removeEventListener("close", heard);
+      const said = new FormData(form);
+      const reason = said.get("reason");
+      if (turn !== asked || dialog.returnValue !== "yes" || !reason) return resolve(null);
+      resolve({ reason: String(reason), comment: String(said.get("comment")).trim() || null });
+    }
+    dialog.addEventListener("close", heard);
   });
 }

@@ -129,6 +129,24 @@ def test_a_skip_says_why_and_goes_on(ada: Seat, work: Work) -> None:
     assert ada.rows("select reason, comment from skip") == [("unreadable", None)]
 
 
+def test_a_skip_asked_for_again_before_the_browser_told_that_the_first_was_called_off(ada: Seat, work: Work) -> None:
+    put_up(work, 2)
+    page = ada.tab()
+    ready(page)
+    first = page.locator("#document-title").inner_text()
+    page.keyboard.press("s")
+    # Both in one task, as when a busy browser takes the next key before it tells of the close.
+    page.evaluate("""() => {
+        document.getElementById("skip-dialog").close();
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "s", bubbles: true }));
+    }""")
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    expect(page.locator("#document-title")).not_to_have_text(first)
+    status(page, "Skipped")
+    assert ada.rows("select reason, comment from skip") == [("unreadable", None)]
+
+
 def test_a_flag_leaves_the_pair_where_it_is(ada: Seat, work: Work) -> None:
     put_up(work, 1)
     page = ada.tab()
