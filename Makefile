@@ -7,7 +7,7 @@
 PYTHON ?=
 # Where torch comes from; empty: pip's own index. Without a GPU: TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-# More words for the command at the end: make test ARGS="-k queue", make demo ARGS=--tiny
+# More words for the command at the end: make test ARGS="-n 0 -k queue" (in one process), make demo ARGS=--tiny
 ARGS ?=
 # How long make chaos makes trouble
 SECONDS ?= 600
@@ -77,7 +77,7 @@ demo: install ## go round the whole loop without a person, and print what came o
 test: $(STAMPS)/dev $(STAMPS)/model $(STAMPS)/chromium ## install what the tests need, then run them all
 	@chromium=$${HONE_TEST_CHROMIUM:-$$(cat $(STAMPS)/chromium)}; \
 	if [ -n "$$chromium" ]; then export HONE_TEST_CHROMIUM="$$chromium"; else unset HONE_TEST_CHROMIUM; fi; \
-	exec $(BIN)/python -m pytest $(ARGS)
+	exec $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(STAMPS)/dev ## labelers judge while web processes are killed and connections cut, then count what is left
 	@exec $(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)

@@ -27,6 +27,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: begun last, they would run alone while the other processes have nothing left."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+
+
 def _prepare(url: str) -> None:
     schema.upgrade(url)
     sessions = connect(url)
