@@ -147,7 +147,7 @@ def test_nothing_is_double_when_leases_run_out_all_the_time(own_sessions: Sessio
             assert len(counted) == len({answer.labeler_id for answer in counted}) == 2
 
 
-def test_a_late_answer_waits_for_who_is_just_given_the_slot_and_fills_it_when_they_are_not(
+def test_a_late_answer_waits_for_nobody_who_is_just_given_a_slot_and_is_counted_when_they_are_not(
     own_sessions: Sessions,
 ) -> None:
     pairs = _in(own_sessions, make.pairs, 1, opinions=2)
@@ -155,13 +155,29 @@ def test_a_late_answer_waits_for_who_is_just_given_the_slot_and_fills_it_when_th
     [old] = _in(own_sessions, make.hold, late)
     _in(own_sessions, make.run_out)
     _in(own_sessions, make.hold, quick)
-    with own_sessions() as killed, own_sessions() as other, ThreadPoolExecutor(1) as pool:
+    with own_sessions() as killed:
         assert len(make.hold(killed, third)) == 1
-        saved = pool.submit(_in, own_sessions, make.say, late, old)
-        until_somebody_waits(other)
-        killed.rollback()
-        assert saved.result(timeout=30) == Saved(1, False)
+        assert _in(own_sessions, make.say, late, old) == Saved(1, True)
+    _in(own_sessions, judging.count_waiting)
     assert _in(own_sessions, make.slot_states, pairs.comparisons[0]) == [SlotState.LEASED, SlotState.DONE]
+
+
+def test_two_who_answer_late_while_a_third_works_on_what_both_were_shown_wait_for_nobody(
+    own_sessions: Sessions,
+) -> None:
+    """Each once locked the slot that it was shown, which was not theirs any more, and then waited for the other's."""
+    pairs = _in(own_sessions, make.pairs, 1, opinions=2)
+    one, two, third, fourth = _in(own_sessions, _people, 4)
+    [first], [second] = _in(own_sessions, make.hold, one), _in(own_sessions, make.hold, two)
+    with own_sessions() as busy, own_sessions() as other, ThreadPoolExecutor(2) as pool:
+        # While both wait for their slots, the leases run out and two others are given them.
+        make.run_out(busy)
+        assert len(make.hold(busy, third)) == len(make.hold(busy, fourth)) == 1
+        saved = [pool.submit(_in, own_sessions, make.say, who, shown) for who, shown in ((one, first), (two, second))]
+        until_somebody_waits(other, how_many=2)
+        busy.commit()
+        assert [each.result(timeout=30) for each in saved] == [Saved(1, True)] * 2
+    assert _in(own_sessions, make.slot_states, pairs.comparisons[0]) == [SlotState.LEASED] * 2
 
 
 def test_two_who_answer_late_what_the_other_one_holds_do_not_wait_for_each_other(own_sessions: Sessions) -> None:

@@ -80,6 +80,8 @@ def test_comparing_and_rating(ada: Seat, work: Work, look_of: Look) -> None:
 def test_notes_first(ada: Seat, work: Work, look_of: Look) -> None:
     with work() as session:
         make.pairs(session, 1, protocol=Protocol(notes_first=True))
+    refusal = {"error": "No.", "what_to_do": ""}
+    ada.context.route("**/api/preferences", lambda route: route.fulfill(status=409, json=refusal))
     page, look = seated(ada, look_of)
     ready(page)
     look.at("notes")
@@ -96,7 +98,6 @@ def test_notes_first(ada: Seat, work: Work, look_of: Look) -> None:
     page.keyboard.press("n")
     look.at("changing notes")
     page.keyboard.press("Escape")
-    page.route("**/api/preferences", lambda route: route.fulfill(status=409, json={"error": "No.", "what_to_do": ""}))
     page.keyboard.press("4")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_be_visible()
