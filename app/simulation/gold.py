@@ -17,8 +17,9 @@ FITTING_WORDS = 28
 KEY_WORDS = 20
 # Where a difference becomes one step more on the scale, in units of the score.
 STEPS = (0.15, 0.5, 1.0, 1.8)
-# Scale of the logistic noise. Two simulated labelers then agree on most pairs but not on all, as people do (72 %).
-NOISE = 0.5
+# Scale of the logistic noise. On the study's pairs two simulated labelers then agree as often as its labelers did, on
+# 72 % (P C.2); `python -m benchmarks.taste` measures it.
+NOISE = 0.33
 # The same for a rating, in units of a whole scale.
 RATING_NOISE = 0.05
 NOTE_WORDS = 12
