@@ -1,11 +1,10 @@
 """What the quality pages cost and what their statistics can see: `python -m benchmarks.quality [case ...]`.
 
-One JSON line for each case. `drift`: false alarms and what is caught, by simulation, with the reference share estimated
+`drift`: false alarms and what is caught, by simulation, with the reference share estimated
 as in the product. `skill`: planted skill and bias found again. `page`: seconds for each page at 65,000 answers by 40
-labelers, over an embedded PostgreSQL that is thrown away.
+labelers, over an embedded PostgreSQL that is thrown away. One JSON line for each setting or page.
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -25,13 +24,12 @@ from app.services.people import Viewer
 from app.services.projects import the_project
 from app.store import schema
 from app.store.session import Session, connect, unit_of_work
+from benchmarks.lines import Line
 from benchmarks.planted import planted
 
-ANSWERS, LABELERS, RESEARCHERS, GOLD = 65_000, 40, 2, 60
-
-
-def _say(case: str, **figures: Any) -> None:
-    print(json.dumps({"case": f"quality.{case}", **figures}))
+ANSWERS, LABELERS, RESEARCHERS, GOLD, LOOKS = 65_000, 40, 2, 60, 5
+# What the figures are held to.
+FALSE_ALARMS, SKILL_ERROR, PAGE_SECONDS = 1.0, 0.05, 1.0
 
 
 def drift_case() -> None:
@@ -53,11 +51,15 @@ def drift_case() -> None:
                 if all(alarm.at >= 60 for alarm in found.alarms):
                     tried, seen = tried + 1, seen + bool(found.alarms)
             caught[str(points)] = round(seen / tried, 2)
-        _say(
-            "drift",
-            share=share,
-            false_alarms_per_1000=round(alarms / answers * 1000, 2),
-            caught_within_60_by_points=caught,
+        print(
+            Line(
+                f"quality.drift.{share:.0%}".rstrip("%"),
+                round(alarms / answers * 1000, 2),
+                "false alarms per 1000 answers",
+                "target",
+                FALSE_ALARMS,
+                {"reference_share": share, "caught_within_60_by_points": caught},
+            )
         )
 
 
@@ -73,12 +75,20 @@ def skill_case() -> None:
                 off = found - np.stack([said.skill, said.bias], axis=1)
                 errors.append([*off.mean(axis=0), *np.abs(off).mean(axis=0)])
             mean = [round(float(error), 3) for error in np.mean(errors, axis=0)]
-            _say(
-                "skill",
-                opinions=opinions,
-                spread=spread,
-                mean_error={"skill": mean[0], "bias": mean[1]},
-                mean_absolute_error={"skill": mean[2], "bias": mean[3]},
+            print(
+                Line(
+                    f"quality.skill.{opinions}.{spread:g}",
+                    mean[2],
+                    "mean absolute error of skill",
+                    "target",
+                    SKILL_ERROR,
+                    {
+                        "opinions": opinions,
+                        "spread": spread,
+                        "mean_error": {"skill": mean[0], "bias": mean[1]},
+                        "mean_absolute_error_of_bias": mean[3],
+                    },
+                )
             )
 
 
@@ -205,12 +215,12 @@ def seed(session: Session, rng: np.random.Generator) -> list[int]:
 
 def _timed(session_of: Callable[[], Any], work: Callable[[Session], object]) -> float:
     times = []
-    for _ in range(5):
+    for _ in range(LOOKS):
         with session_of() as session:
             began = time.perf_counter()
             work(session)
             times.append(time.perf_counter() - began)
-    return round(sorted(times)[2], 3)
+    return round(sorted(times)[LOOKS // 2], 3)
 
 
 def page_case() -> None:
@@ -232,16 +242,17 @@ def page_case() -> None:
             connection.execute(text("vacuum analyze"))
         viewer = Viewer(who[0], "labeler 1", Role.LABELER, LabelerKind.HUMAN)
         people = (LabelerKind.HUMAN,)
-        _say(
-            "page",
-            answers=ANSWERS,
-            labelers=LABELERS,
-            seconds={
-                "/quality": _timed(work, lambda session: quality.overall(session, people)),
-                "/quality/labelers/ID": _timed(work, lambda session: quality.of_labeler(session, who[0], people)),
-                "/me": _timed(work, lambda session: quality.own(session, viewer)),
-            },
-        )
+        computed: dict[str, Callable[[Session], object]] = {
+            "quality": lambda session: quality.overall(session, people),
+            "labeler": lambda session: quality.of_labeler(session, who[0], people),
+            "me": lambda session: quality.own(session, viewer),
+        }
+        for name, figures in computed.items():
+            conditions = {"answers": ANSWERS, "labelers": LABELERS, "median_of": LOOKS, "rendering": "left out"}
+            print(
+                Line(f"quality.page.{name}", _timed(work, figures), "seconds", "target", PAGE_SECONDS, conditions),
+                flush=True,
+            )
         sessions.kw["bind"].dispose()
 
 
