@@ -4,10 +4,13 @@ Knows how a person types. The only place that prints; the only one that starts s
 """
 
 import json
+import math
 import os
+import secrets
 import shlex
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,14 +39,21 @@ from app.services import exports, imports, people
 from app.services.exports import Filters
 from app.services.imports import Report
 from app.services.install import furnish
+from app.services.people import Viewer
 from app.settings import Settings
-from app.simulation import table, tour
+from app.simulation import gold, table, tour
+from app.simulation.client import Client
 from app.simulation.errors import Refused, TourFailed
+from app.simulation.labelers import SimulatedLabeler, at_work
 from app.store import schema
-from app.store.session import DatabaseUnreachable, Sessions, connect, unit_of_work
+from app.store.people import simulating
+from app.store.session import DatabaseUnreachable, Session, Sessions, connect, unit_of_work
 
 READY_SECONDS = 60
+LOOK_SECONDS = 0.5
 DEMO_ROUNDS = 2
+SIMULATION = "hone simulate"
+"""Name of the API tokens with which simulated labelers come in."""
 DEMO_MARK = "made-by-hone-demo"
 # What the environment may say of another install; the demo has one of its own.
 NOT_OF_THE_DEMO = ("HONE_PUBLIC_URL", "HONE_COOKIE_SECURE", "HONE_ARTIFACTS_DIR")
@@ -430,7 +440,75 @@ def link(name: str) -> None:
         say(f"{settings.address}/link/{token}")
 
 
-# The loop without a person
+# Without a person
+
+
+@main.command()
+@click.option("--labelers", "number", type=click.IntRange(1, 64), default=4, show_default=True, help="How many judge.")
+@click.option(
+    "--pace",
+    type=click.FloatRange(10, 1_000_000),
+    help="Answers an hour that each gives. Without: as many as there are pairs for.",
+)
+@click.option(
+    "--noise",
+    type=click.FloatRange(0, 100),
+    default=gold.NOISE,
+    show_default=True,
+    help="How far they stray from their taste; at the default two agree as often as the study's labelers.",
+)
+@click.option("--answers", type=click.IntRange(min=1), help="Stop after so many in all. Without: until Ctrl-C.")
+@click.option("--address", help="Where the web process answers. Without: HONE_HOST and HONE_PORT.")
+def simulate(number: int, pace: float | None, noise: float, answers: int | None, address: str | None) -> None:
+    """Let simulated labelers judge in a Hone that is running, over HTTP, like people.
+
+    Their answers count only where a round is launched with simulated labelers, or a switch asks for them.
+    """
+    settings = _settings()
+    where = (address or _local_address(settings)).rstrip("/")
+    with _database(settings) as sessions, simulating(sessions) as alone, interruptible():
+        if not alone:
+            raise Words(
+                "Another `hone simulate` is at work on this database. Stop it first, or give it more --labelers."
+            )
+        try:
+            httpx2.get(f"{where}/health/ready", timeout=10).raise_for_status()
+        except httpx2.HTTPError as trouble:
+            raise Words(f"No Hone is ready at {where}: {trouble}. Start it with `make run`, then this again.") from None
+        with unit_of_work(sessions, _no_jobs) as session:
+            viewers = [people.simulated(session, f"simulated {each}") for each in range(1, number + 1)]
+            # Of one that was killed.
+            _revoke(session, viewers)
+            tokens = [people.make_api_token(session, viewer, SIMULATION) for viewer in viewers]
+        clients = [Client.by_token(where, token) for token in tokens]
+        allowed = None if answers is None else threading.Semaphore(answers)
+        judging = [SimulatedLabeler(each, secrets.randbits(32), pace, noise, allowed) for each in clients]
+        say(f"{number} simulated labelers judge at {where}; Ctrl-C stops them.")
+        try:
+            with at_work(judging) as desks:
+                told = 0
+                while (given := sum(each.answered for each in judging)) < (answers or math.inf):
+                    desks.check()
+                    if given >= told + 100:
+                        told = given
+                        say(f"{given} answers")
+                    time.sleep(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            for client in clients:
+                client.close()
+            with unit_of_work(sessions, _no_jobs) as session:
+                _revoke(session, viewers)
+        say(f"{sum(each.answered for each in judging)} answers given.")
+
+
+def _revoke(session: Session, viewers: list[Viewer]) -> None:
+    """Let no token of a simulation work any more."""
+    for viewer in viewers:
+        for held in people.api_tokens(session, viewer):
+            if held.name == SIMULATION:
+                people.revoke_api_token(session, viewer, held.id)
 
 
 @main.command()

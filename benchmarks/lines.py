@@ -26,7 +26,8 @@ class Line:
     def __str__(self) -> str:
         told = asdict(self)
         conditions = told.pop("conditions")
-        return json.dumps(told | {"ratio": short(self.value / self.peer_value), "conditions": conditions})
+        ratio = short(self.value / self.peer_value) if self.peer_value else None
+        return json.dumps(told | {"ratio": ratio, "conditions": conditions})
 
 
 def short(value: float) -> float:

@@ -49,14 +49,15 @@ log = structlog.get_logger()
 def reconcile() -> None:
     """Count answers that wait, ring for runs that wait or went silent, look at rounds that wait, and at their alarms.
 
-    Safe to run at any time.
+    Last comes continuous mode, which sees what the others did. Safe to run at any time.
     """
-    from app.services import monitor
+    from app.services import continuous, monitor
 
     with _connected(Settings()) as (sessions, send):
         # One after the other, so that nobody holds a run's lock while waiting for a round's. What a dead worker left
         # comes first: no trouble of the others keeps it waiting.
-        for look in (rounds.give_up, runs.ring, judging.count_waiting, rounds.look_around, monitor.look_around):
+        looks = (rounds.give_up, runs.ring, judging.count_waiting, rounds.look_around, monitor.look_around)
+        for look in (*looks, continuous.look_around):
             with unit_of_work(sessions, send) as session:
                 look(session)
 

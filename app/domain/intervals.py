@@ -24,9 +24,25 @@ def rate(successes: float, n: int) -> Estimate:
     if n == 0:
         return Estimate(None, 0, None, None)
     share = successes / n
+    return Estimate(share, n, *_wilson(share, n))
+
+
+def weighted_rate(successes: float, weight: float, squares: float, n: int) -> Estimate:
+    """A proportion of n observations that stand for different numbers of others (Horvitz and Thompson 1952).
+
+    `successes` is the weight of the successes, `weight` of all, `squares` the sum of the squared weights. The interval
+    is Wilson's at Kish's (1965) effective number, weight^2 / squares: n where all weigh the same, fewer otherwise.
+    """
+    if n == 0:
+        return Estimate(None, 0, None, None)
+    share = successes / weight
+    return Estimate(share, n, *_wilson(share, weight**2 / squares))
+
+
+def _wilson(share: float, n: float) -> tuple[float, float]:
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    return Estimate(share, n, max(0.0, centre - half), min(1.0, centre + half))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def mean(values: list[float]) -> Estimate:

@@ -17,12 +17,13 @@ from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 from app.domain.words import ComparisonKind
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["cosine", "linear", "constant"]
 LossOn = Literal["summary", "all"]
 SftWhen = Literal["first", "always"]
 StartFrom = Literal["sft", "current"]
 PromotedBy = Literal["gate", "hand"]
+LaunchSchedule = Literal["constant", "annealed"]
 Advantage = Literal["gae", "rloo"]
 LoraTargets = Literal["attention", "linear"]
 
@@ -31,6 +32,7 @@ LoraTargets = Literal["attention", "linear"]
 LARGE = 100_000_000
 MOST_SIDE_BY_SIDE = 65_536
 LONGEST_PROMPT, LONGEST_SUMMARY = 131_072, 8_192
+MOST_PAIRS = 100_000
 
 
 class InvalidRecipe(ValueError):
@@ -245,11 +247,58 @@ class PairingRecipe(_Part):
     reference_share: float = field(
         default=0.44,
         metadata=_number(
-            "Share of pairs that set the current policy against the human reference; the others are two samples of it.",
+            "Share of pairs that set the current policy against the human reference. What the shares leave is two "
+            "samples of the current policy.",
             "P T11",
             low=0,
             high=1,
         ),
+    )
+    initial_share: float = field(
+        default=0.0,
+        metadata=_number(
+            "Share of pairs that set the current policy against the one that was fine-tuned last.",
+            "P 3.1",
+            low=0,
+            high=1,
+        ),
+    )
+    best_of_share: float = field(
+        default=0.0,
+        metadata=_number(
+            "Share of pairs that set a summary of the current policy against the best of several, by the newest reward "
+            "model.",
+            "P 3.1",
+            low=0,
+            high=1,
+        ),
+    )
+    best_of: int = field(
+        default=8, metadata=_count("How many summaries that best one is taken from.", "P T10", low=2, high=1024)
+    )
+    most_alike: float = field(
+        default=0.9,
+        metadata=_number(
+            "Two texts at least so alike, by the runs of three characters that they share, are written again a few "
+            "times and then left out: labelers could hardly tell them apart. At 1 they differ in case, punctuation and "
+            "space only.",
+            "Hone",
+            above=0,
+            high=1,
+        ),
+    )
+    choose_from: int = field(
+        default=1,
+        metadata=_count(
+            "Pairs written for each one put up on training documents; those whose answer tells more about the reward "
+            "model are put up more probably. 1 chooses nothing.",
+            "Houlsby et al. 2011",
+            high=64,
+        ),
+    )
+    control_share: float = field(
+        default=0.2,
+        metadata=_number("Share of chosen pairs that are drawn at random all the same.", "Hone", above=0, high=1),
     )
     held_out_share: float = field(
         default=0.05,
@@ -259,13 +308,18 @@ class PairingRecipe(_Part):
         default=1, metadata=_count("Labelers asked for each comparison; one gives most per hour.", "P C.2", high=99)
     )
 
+    def _divide(self) -> None:
+        shares = self.reference_share, self.initial_share, self.best_of_share
+        # Hundredths do not add up exactly.
+        if sum(shares) > 1 + 1e-9:
+            raise InvalidRecipe(
+                f"pairing.reference_share is {shares[0]:g}: allowed is at most 1 together with pairing.initial_share, "
+                f"which is {shares[1]:g}, and pairing.best_of_share, which is {shares[2]:g}"
+            )
+
     def held_out_pairs(self) -> int:
         """How many of the pairs stand on validation documents."""
         return round(self.pairs * self.held_out_share)
-
-    def reference_pairs(self, of: int) -> int:
-        """How many of so many pairs have the reference on one side."""
-        return round(of * self.reference_share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -658,6 +712,55 @@ class PromotionRecipe(_Part):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ContinuousRecipe(_Part):
+    """How continuous mode keeps labelers busy and launches rounds, and when it has asked for enough.
+
+    The budget is counted from the moment at which the mode is turned on.
+    """
+
+    section: ClassVar[str] = "continuous"
+
+    least_open: int = field(
+        default=1024,
+        metadata=_count(
+            "More pairs are sampled when fewer opinions than this are still needed. What labelers do while a worker "
+            "trains, and cannot sample, has to fit in.",
+            "Hone",
+        ),
+    )
+    pairs: int = field(
+        default=2048, metadata=_count("Comparisons sampled at a time, by the current policy.", "Hone", high=MOST_PAIRS)
+    )
+    launch_after: int = field(
+        default=8192,
+        metadata=_count("The next round begins when so many preferences came in that no round has counted.", "Hone"),
+    )
+    launch_schedule: LaunchSchedule = field(
+        default="constant",
+        metadata=_choice(
+            "`constant`: as many for every round; `annealed`: fewer from round to round, falling as the label rate of "
+            "rl-teacher does, to a hundredth after `most_rounds`.",
+            "Christiano et al. 2017",
+            LaunchSchedule,
+        ),
+    )
+    most_opinions: int = field(
+        default=65_536,
+        metadata=_count("Opinions asked for in all, at most; the study's reward model learned from 64,832.", "P 1"),
+    )
+    most_rounds: int = field(
+        default=8, metadata=_count("Rounds launched in all. Then the mode turns itself off.", "Hone", high=1000)
+    )
+
+    def _divide(self) -> None:
+        if self.launch_after > self.most_opinions:
+            raise InvalidRecipe(
+                f"continuous.launch_after is {self.launch_after}: allowed is at most continuous.most_opinions, "
+                f"which is {self.most_opinions}"
+            )
+
+
 _PARTS: dict[str, Callable[[object], Any]] = {
     part.section: part.from_dict
     for part in (
@@ -669,6 +772,7 @@ _PARTS: dict[str, Callable[[object], Any]] = {
         PpoRecipe,
         EvaluationRecipe,
         PromotionRecipe,
+        ContinuousRecipe,
     )
 }
 
@@ -682,9 +786,12 @@ class Recipe:
 
     name: str = field(metadata={"doc": "What people call it.", "source": "Hone"})
     precision: Precision = field(
-        default="bf16",
+        default="auto",
         metadata=_choice(
-            "`fp32`, or `bf16`: fp32 weights, matrix products in bfloat16 by autocast.", "N+ 8", Precision
+            "`fp32`; `bf16`: fp32 weights, matrix products in bfloat16 by autocast; `auto`: `bf16` where the GPU or "
+            "the processor has instructions for it (elsewhere it is many times slower than `fp32`), else `fp32`.",
+            "N+ 8",
+            Precision,
         ),
     )
     seed: int = field(
@@ -698,6 +805,7 @@ class Recipe:
     ppo: PpoRecipe = field(default_factory=PpoRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
     promotion: PromotionRecipe = field(default_factory=PromotionRecipe)
+    continuous: ContinuousRecipe = field(default_factory=ContinuousRecipe)
 
     def __post_init__(self) -> None:
         named = isinstance(self.name, str) and self.name.strip() and len(self.name) <= 60 and self.name.isprintable()
@@ -708,6 +816,11 @@ class Recipe:
                 object.__setattr__(
                     self, each.name, _checked(each.name, getattr(self, each.name), each.metadata["about"])
                 )
+        if self.pairing.best_of_share and not self.sampling.temperature:
+            raise InvalidRecipe(
+                f"pairing.best_of_share is {self.pairing.best_of_share:g}: allowed is 0 while sampling.temperature is "
+                "0, where all summaries of a document are the same"
+            )
 
     @classmethod
     def from_dict(cls, values: object) -> Self:
@@ -731,7 +844,12 @@ class Recipe:
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-PAPER = Recipe(name="paper")
+PAPER = Recipe(
+    name="paper",
+    # Shares of the labels in Table 11: 43.6 % have the reference on one side, 41.5 % are two samples of one policy. Two
+    # policies meet in the others: one of them the best of several in 10.8 %, neither in 4.1 %.
+    pairing=PairingRecipe(reference_share=0.436, initial_share=0.041, best_of_share=0.108),
+)
 
 SMALL = Recipe(
     name="small",
@@ -740,6 +858,7 @@ SMALL = Recipe(
     reward=RewardRecipe(learning_rate=1e-5, references=2048),
     ppo=PpoRecipe(learning_rate=3e-6, episodes=131_072),
     evaluation=EvaluationRecipe(documents=512),
+    continuous=ContinuousRecipe(least_open=256, pairs=512, launch_after=2048, most_opinions=16_384),
 )
 
 DEMO = Recipe(
@@ -752,6 +871,7 @@ DEMO = Recipe(
     evaluation=EvaluationRecipe(documents=16, batch=8),
     # Too few pairs are held out for a share of them to say anything.
     promotion=PromotionRecipe(least_accuracy=0),
+    continuous=ContinuousRecipe(least_open=16, pairs=32, launch_after=64, most_opinions=256, most_rounds=4),
 )
 
 TINY = Recipe(
@@ -764,6 +884,7 @@ TINY = Recipe(
     ppo=PpoRecipe(episodes=16, batch=8, micro_batch=8, learning_rate=1e-4),
     evaluation=EvaluationRecipe(documents=8, batch=8),
     promotion=PromotionRecipe(least_accuracy=0),
+    continuous=ContinuousRecipe(least_open=6, pairs=8, launch_after=12, most_opinions=48, most_rounds=3),
 )
 
 NAMED: dict[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, SMALL, DEMO, TINY)}

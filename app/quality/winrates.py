@@ -9,6 +9,11 @@ lengths, and reported the prediction at ratio 1 (P App. F). Here policies meet e
 has an intercept of its own, and the slope is one for all of them; with references on one side only the two are the
 same model. The win rate at equal length is the logistic of the intercept, its interval that of the intercept on the
 scale of log-odds, from the curvature at the top.
+
+A comparison that was chosen with a known probability stands for 1 / probability of those that might have been (Horvitz
+and Thompson 1952): otherwise a rate would be that of the comparisons from which most was to be learned. Within a pair
+of policies the weights add up to Kish's (1965) effective number of comparisons, so that intervals are as wide as they
+should be; where all weigh the same that is their number.
 """
 
 from collections.abc import Sequence
@@ -49,16 +54,19 @@ class WinRates:
     slope: Estimate
 
 
-def win_rates(pair: Counts, won: Floats, log_ratio: Floats, pairs: int) -> WinRates:
+def win_rates(pair: Counts, won: Floats, log_ratio: Floats, weight: Floats, pairs: int) -> WinRates:
     """Of `pairs` pairs of policies from comparisons, one entry in each array for each comparison.
 
     `pair` is a place 0 to pairs - 1; `won` in [0, 1] the share of its answers that prefer the pair's first policy,
-    answers of 5 left out before; `log_ratio` the natural logarithm of the first's length over the second's.
+    answers of 5 left out before; `log_ratio` the natural logarithm of the first's length over the second's; `weight`,
+    above 0, how many comparisons each stands for.
     """
     sizes = np.bincount(pair, minlength=pairs)
-    wins = np.bincount(pair, won, minlength=pairs)
-    ratios = np.bincount(pair, log_ratio, minlength=pairs)
-    fit = _fit(pair, won, log_ratio, pairs)
+    weights = np.bincount(pair, weight, minlength=pairs)
+    squares = np.bincount(pair, weight**2, minlength=pairs)
+    wins = np.bincount(pair, weight * won, minlength=pairs)
+    ratios = np.bincount(pair, weight * log_ratio, minlength=pairs)
+    fit = _fit(pair, won, log_ratio, weight * (weights[pair] / squares[pair]), pairs)
     controlled = [
         _share(fit.intercepts[place], fit.errors[place], int(sizes[place]))
         if sizes[place] >= LEAST_COMPARISONS
@@ -67,9 +75,11 @@ def win_rates(pair: Counts, won: Floats, log_ratio: Floats, pairs: int) -> WinRa
     ]
     found = [
         WinRate(
-            intervals.rate(float(wins[place]), int(sizes[place])),
+            intervals.weighted_rate(
+                float(wins[place]), float(weights[place]), float(squares[place]), int(sizes[place])
+            ),
             controlled[place],
-            float(ratios[place] / sizes[place]) if sizes[place] else None,
+            float(ratios[place] / weights[place]) if sizes[place] else None,
         )
         for place in range(pairs)
     ]
@@ -100,7 +110,7 @@ def _share(odds: float, error: float, n: int) -> Estimate:
     return Estimate(float(value), n, float(low), float(high))
 
 
-def _fit(pair: Counts, won: Floats, log_ratio: Floats, pairs: int) -> _Fit:
+def _fit(pair: Counts, won: Floats, log_ratio: Floats, weight: Floats, pairs: int) -> _Fit:
     """Newton's method, halved where it would go too far.
 
     Each pair gets half a win and half a defeat at equal length besides (as Haldane 1956 and Anscombe 1956 add to a
@@ -110,16 +120,16 @@ def _fit(pair: Counts, won: Floats, log_ratio: Floats, pairs: int) -> _Fit:
 
     def height(at: Floats, by: float) -> float:
         odds = at[pair] + by * log_ratio
-        own = won * odds - np.logaddexp(0, odds)
+        own = weight * (won * odds - np.logaddexp(0, odds))
         added = 0.5 * at - np.logaddexp(0, at)
         return float(own.sum() + added.sum() - 0.5 * (by / SPREAD) ** 2)
 
     for _ in range(_MOST_STEPS):
         chance, even = _logistic(intercepts[pair] + slope * log_ratio), _logistic(intercepts)
-        left = won - chance
+        left = weight * (won - chance)
         gradient = np.bincount(pair, left, minlength=pairs) + 0.5 - even
         gradient_slope = float((left * log_ratio).sum() - slope / SPREAD**2)
-        diagonal, across, corner = _curvature(pair, chance, even, log_ratio, pairs)
+        diagonal, across, corner = _curvature(pair, chance, even, log_ratio, weight, pairs)
         # The curvature is a diagonal with one full row and column more: solved by its Schur complement.
         rest = corner - float((across**2 / diagonal).sum())
         step_slope = (gradient_slope - float((across * gradient / diagonal).sum())) / rest
@@ -131,7 +141,7 @@ def _fit(pair: Counts, won: Floats, log_ratio: Floats, pairs: int) -> _Fit:
         if max(abs(step_slope), float(np.abs(step).max(initial=0.0))) < _CLOSE:
             break
     chance, even = _logistic(intercepts[pair] + slope * log_ratio), _logistic(intercepts)
-    diagonal, across, corner = _curvature(pair, chance, even, log_ratio, pairs)
+    diagonal, across, corner = _curvature(pair, chance, even, log_ratio, weight, pairs)
     rest = corner - float((across**2 / diagonal).sum())
     return _Fit(
         intercepts,
@@ -142,9 +152,9 @@ def _fit(pair: Counts, won: Floats, log_ratio: Floats, pairs: int) -> _Fit:
 
 
 def _curvature(
-    pair: Counts, chance: Floats, even: Floats, log_ratio: Floats, pairs: int
+    pair: Counts, chance: Floats, even: Floats, log_ratio: Floats, weight: Floats, pairs: int
 ) -> tuple[Floats, Floats, float]:
-    weight = chance * (1 - chance)
-    diagonal = np.bincount(pair, weight, minlength=pairs) + even * (1 - even)
-    across = np.asarray(np.bincount(pair, weight * log_ratio, minlength=pairs), dtype=np.float64)
-    return diagonal, across, float((weight * log_ratio**2).sum() + 1 / SPREAD**2)
+    bend = weight * chance * (1 - chance)
+    diagonal = np.bincount(pair, bend, minlength=pairs) + even * (1 - even)
+    across = np.asarray(np.bincount(pair, bend * log_ratio, minlength=pairs), dtype=np.float64)
+    return diagonal, across, float((bend * log_ratio**2).sum() + 1 / SPREAD**2)

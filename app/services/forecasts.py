@@ -4,17 +4,19 @@ Knows what each stage reads and writes, and asks earlier runs how long that take
 says so and guesses nothing. Knows nothing of pages; never commits.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from app.domain.errors import Conflict
+from app.domain.pairing import possible, summaries
 from app.domain.recipes import Recipe
 from app.domain.words import CheckpointKind, LabelerKind, Split, Stage
+from app.services import lineage, workers
 from app.services import rounds as life
-from app.services import workers
 from app.services.projects import the_project
-from app.store import batches, corpus, forecasts, rounds
+from app.store import batches, corpus, forecasts, promotions, rounds
 from app.store.forecasts import Timed
 from app.store.session import Session
 
@@ -69,9 +71,8 @@ def forecast(session: Session, recipe: Recipe, *, with_simulated: bool, disk_fre
         rounds.newest_checkpoint(session, project.id, Stage.SFT, CheckpointKind.POLICY) is None
     )
     stages = [
-        _stage(session, project.id, recipe, stage, rows, what, tokens)
-        for stage, rows, what, tokens in _work(session, project.id, recipe, references, kinds)
-        if fine_tunes or stage is not Stage.SFT
+        _stage(session, project.id, work)
+        for work in _work(session, project.id, recipe, references, kinds, fine_tunes=fine_tunes)
     ]
     size = forecasts.model_bytes(session, project.id)
     disk = None if size is None else _disk(recipe, size, fine_tunes=fine_tunes)
@@ -92,60 +93,86 @@ def refuse(session: Session, recipe: Recipe, *, with_simulated: bool, disk_free:
         raise Conflict(told.refusal)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What a stage has to do: so many rows, what these are, and about how many tokens go through the model.
+
+    `paced` is what its time is in proportion to: the rows, or the summaries that are written for them.
+    """
+
+    stage: Stage
+    rows: int
+    what: str
+    tokens: int | None
+    paced: int
+
+
 def _work(
     session: Session,
     project_id: int,
     recipe: Recipe,
     references: dict[Split, int],
     kinds: tuple[LabelerKind, ...],
-) -> list[tuple[Stage, int, str, int | None]]:
-    """Stages in order with their rows, what these are, and about how many tokens go through the model."""
-    sft, ppo, sampling = recipe.sft, recipe.ppo, recipe.sampling
+    *,
+    fine_tunes: bool,
+) -> Iterator[_Work]:
+    """The work of each stage, in order."""
+    sft, ppo, sampling, pairing = recipe.sft, recipe.ppo, recipe.sampling, recipe.pairing
     characters = forecasts.post_characters(session, project_id)
     prompt = min(sampling.max_query_tokens, round(characters / CHARACTERS_PER_TOKEN) + 1)
     one = prompt + sampling.max_summary_tokens
     waiting = batches.unadopted(session, project_id)
-    missing = max(0, recipe.pairing.pairs - waiting.pairs)
+    missing = max(0, pairing.pairs - waiting.pairs)
     told = references[Split.TRAIN] if sft.documents is None else min(sft.documents, references[Split.TRAIN])
-    opinions = missing * recipe.pairing.opinions + waiting.unfinished
+    opinions = missing * pairing.opinions + waiting.unfinished
     preferences = forecasts.counted_preferences(session, project_id, kinds) + opinions
     pair = prompt + 2 * min(recipe.reward.max_summary_tokens, sampling.max_summary_tokens)
     measured = min(recipe.evaluation.documents, references[Split.VALIDATION])
-    return [
-        (Stage.SFT, told * sft.epochs, "reference summaries", told * sft.epochs * one),
-        (Stage.SAMPLE, missing, "pairs", _written(recipe, missing) * one),
-        (Stage.LABEL, opinions, "opinions", None),
-        (Stage.REWARD, preferences * recipe.reward.epochs, "preferences", preferences * recipe.reward.epochs * pair),
-        (Stage.PPO, ppo.episodes, "episodes", ppo.episodes * one * (1 + ppo.epochs)),
-        (Stage.EVALUATE, measured, "validation documents", measured * one),
-        (Stage.SAMPLE, recipe.pairing.pairs, "pairs for the next round", _written(recipe, recipe.pairing.pairs) * one),
-    ]
+
+    def work(stage: Stage, rows: int, what: str, tokens_each: int | None) -> _Work:
+        return _Work(stage, rows, what, None if tokens_each is None else rows * tokens_each, rows)
+
+    def sample(pairs: int, what: str, *, initial: bool, reward: bool) -> _Work:
+        written = summaries(possible(pairing, initial=initial, reward=reward)[0], pairs)
+        return _Work(Stage.SAMPLE, pairs, what, written * one, written)
+
+    # The first policy that is fine-tuned writes itself; a later one is the initial policy beside the one that writes.
+    initial = (
+        promotions.current_is_trained(session, project_id)
+        if fine_tunes
+        else lineage.initial_writer(session) is not None
+    )
+    if fine_tunes:
+        yield work(Stage.SFT, told * sft.epochs, "reference summaries", one)
+    yield sample(missing, "pairs", initial=initial, reward=lineage.newest_reward(session) is not None)
+    yield work(Stage.LABEL, opinions, "opinions", None)
+    yield work(Stage.REWARD, preferences * recipe.reward.epochs, "preferences", pair)
+    yield work(Stage.PPO, ppo.episodes, "episodes", one * (1 + ppo.epochs))
+    yield work(Stage.EVALUATE, measured, "validation documents", one)
+    yield sample(pairing.pairs, "pairs for the next round", initial=True, reward=True)
 
 
-def _written(recipe: Recipe, pairs: int) -> int:
-    """Summaries that the policy writes for so many pairs: the reference is there already."""
-    return 2 * pairs - recipe.pairing.reference_pairs(pairs)
-
-
-def _stage(
-    session: Session, project_id: int, recipe: Recipe, stage: Stage, rows: int, what: str, tokens: int | None
-) -> StageForecast:
+def _stage(session: Session, project_id: int, work: _Work) -> StageForecast:
+    stage = work.stage
     before = [] if stage is Stage.LABEL else forecasts.timed(session, project_id, stage, RUNS_ASKED)
     speeds = [(each, done) for each in before if (done := _done(stage, each)) > 0]
     pace = median(each.seconds / done for each, done in speeds) if speeds else None
     return StageForecast(
         stage=stage,
-        rows=rows,
-        what=what,
-        tokens=tokens,
-        seconds=None if pace is None else pace * rows,
+        rows=work.rows,
+        what=work.what,
+        tokens=work.tokens,
+        seconds=None if pace is None else pace * work.paced,
         runs=len(speeds),
         devices=sorted({each.device for each, _ in speeds if each.device is not None}),
     )
 
 
 def _done(stage: Stage, each: Timed) -> int:
-    """How many rows an earlier run of this stage went through."""
+    """How many rows an earlier run of this stage went through; of sampling, how many summaries it had planned.
+
+    What was written again is part of their time. Runs from before these were counted measure nothing.
+    """
     said: dict[str, Any] = each.result
     match stage:
         case Stage.SFT:
@@ -153,7 +180,7 @@ def _done(stage: Stage, each: Timed) -> int:
         case Stage.REWARD:
             return int(said.get("pairs", 0)) * int(each.recipe["reward"]["epochs"])
         case Stage.SAMPLE:
-            return int(said.get("pairs", 0))
+            return int(said.get("summaries", 0)) - int(said.get("written_again", 0))
         case Stage.PPO:
             return int(said.get("episodes", 0))
         case _:

@@ -106,6 +106,13 @@ def policy_for(session: Session, checkpoint: Checkpoint, name: str) -> Policy:
     return corpus.add_policy(session, checkpoint.project_id, named, PolicyKind.CHECKPOINT, checkpoint.id, {})
 
 
+def best_of(session: Session, policy: Policy, checkpoint: Checkpoint, n: int, reward: Checkpoint) -> Policy:
+    """The policy that takes the best of `n` summaries by `policy`, by this reward model; made when it is new."""
+    name = f"{policy.name}-best-of-{n}-by-{reward.id}"
+    settings = {"policy": policy.id, "best_of": n, "reward_checkpoint": reward.id}
+    return corpus.policy_once(session, checkpoint.project_id, name, PolicyKind.BEST_OF_N, checkpoint.id, settings)
+
+
 @dataclass(frozen=True)
 class Writer:
     """A policy with the checkpoint it writes with."""
@@ -124,6 +131,21 @@ def current_writer(session: Session) -> Writer | None:
         return None
     checkpoint = rounds.checkpoint(session, policy.checkpoint_id)
     return None if checkpoint is None else Writer(policy, checkpoint)
+
+
+def initial_writer(session: Session) -> Writer | None:
+    """The policy that was fine-tuned last, from which PPO starts; None before any was, or where it writes itself."""
+    project = the_project(session)
+    checkpoint = rounds.newest_checkpoint(session, project.id, Stage.SFT, CheckpointKind.POLICY)
+    policy = None if checkpoint is None else rounds.policy_of_checkpoint(session, checkpoint.id)
+    if checkpoint is None or policy is None or project.current_policy_id in (None, policy.id):
+        return None
+    return Writer(policy, checkpoint)
+
+
+def newest_reward(session: Session) -> Checkpoint | None:
+    """The newest reward model of any round; None before there is one."""
+    return rounds.newest_checkpoint(session, the_project(session).id, Stage.REWARD, CheckpointKind.REWARD)
 
 
 def newest(session: Session, stage: Stage, kind: CheckpointKind, of_round: int | None = None) -> Checkpoint:

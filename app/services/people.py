@@ -139,6 +139,21 @@ def invite(
     return labeler.id, _new_link(session, labeler, LinkPurpose.INVITE, actor.id)
 
 
+def simulated(session: Session, name: str) -> Viewer:
+    """The account of a simulated labeler, made where there is none. Raises Conflict for a name that is a person's."""
+    people.lock_name(session, name)
+    labeler = people.labeler_by_name(session, name)
+    if labeler is None:
+        labeler = people.add_labeler(session, name, Role.LABELER, LabelerKind.SIMULATED)
+        people.audit(session, None, "made simulated labeler", "labeler", labeler.id)
+    elif labeler.kind != LabelerKind.SIMULATED or labeler.deactivated_at is not None:
+        raise Conflict(
+            f"There is an account named {name!r} that is a person's, or deactivated.",
+            "Rename or activate it on the page People.",
+        )
+    return _viewer(labeler)
+
+
 def reset(session: Session, actor: Viewer, labeler_id: int) -> tuple[str, str]:
     """The name of the account and the token of a new link by which its password is set anew."""
     labeler = _found(session, labeler_id)

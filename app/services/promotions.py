@@ -185,6 +185,13 @@ def promote(session: Session, viewer: Viewer, policy_id: int, reason: str = "") 
     row = corpus.policy(session, policy_id)
     if row is None or row.project_id != project.id:
         raise NotFound("There is no such policy.", "Go back to the list of policies.")
+    if row.kind == PolicyKind.BEST_OF_N:
+        by = corpus.policy(session, row.settings["policy"])
+        assert by is not None, "policies are never deleted"
+        raise Conflict(
+            f"{row.name} has no weights of its own: it is the best of several summaries by {by.name}.",
+            f"Promote {by.name}.",
+        )
     if row.kind != PolicyKind.CHECKPOINT:
         raise Conflict(f"{row.name} has no weights, so it cannot write pairs.", "Choose a policy with a checkpoint.")
     if len(reason) > LONGEST_REASON:

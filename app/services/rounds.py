@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.domain.errors import Conflict, Invalid, NotFound
-from app.domain.recipes import NAMED, Recipe
+from app.domain.recipes import MOST_PAIRS, NAMED, Recipe
 from app.domain.words import UNFINISHED, CheckpointKind, LabelerKind, RoundState, RunState, Split, Stage, Trouble
 from app.services import runs as protocol
 from app.services.people import Viewer
@@ -17,8 +17,8 @@ from app.services.runs import Claim
 from app.store import answers, batches, corpus, people, rounds, runs
 from app.store.rounds import RoundWithRecipe
 from app.store.session import Session
+from app.store.tables import Checkpoint, Continuous, Round, Run
 from app.store.tables import Recipe as RecipeRow
-from app.store.tables import Round, Run
 
 # Whose answers count in a round, by whether it was launched with simulated labelers (invariant 10).
 LABELERS_OF: dict[bool, tuple[LabelerKind, ...]] = {
@@ -28,10 +28,15 @@ LABELERS_OF: dict[bool, tuple[LabelerKind, ...]] = {
 FOR_ROUND = "round"
 FOR_NEXT = "next"
 FOR_QUEUE = "queue"
-MOST_PAIRS = 100_000
+# In the payload of a label run that waits for nobody: the newest preference that an earlier round has counted.
+AFTER = "after"
 # How long a run waits before its second, third, ... attempt, when the one before failed for what passes by itself.
 BACK_OFF = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(minutes=30))
 MOST_ATTEMPTS = len(BACK_OFF) + 1
+
+_Stages = list[tuple[Stage, dict[str, Any]]]
+_JUDGED_IN_IT: _Stages = [(Stage.SAMPLE, {"for": FOR_ROUND}), (Stage.LABEL, {})]
+_LEARNING: _Stages = [(Stage.REWARD, {}), (Stage.PPO, {}), (Stage.EVALUATE, {})]
 
 
 def ensure_recipes(session: Session, project_id: int) -> None:
@@ -69,42 +74,65 @@ def launch(session: Session, viewer: Viewer, recipe_id: int, *, with_simulated: 
     """
     project = the_project(session)
     row, chosen = recipe(session, recipe_id)
-    rounds.lock_launch(session, project.id)
-    active = rounds.lock_project_rounds(session, project.id)
-    if active is not None:
-        raise Conflict(f"Round {active.number} is still going on.", "Wait for its end, or cancel it.")
-    if not corpus.documents_for_training(session, project.id, Split.TRAIN, limit=1, with_reference=True):
-        raise Conflict(
-            "There are no training documents with a reference summary.",
-            "Import documents first; `hone run` ships some.",
-        )
+    _lock_launchable(session, project.id)
     new = rounds.add_round(session, project.id, row.id, viewer.id, with_simulated)
-    sft = rounds.newest_checkpoint(session, project.id, Stage.SFT, CheckpointKind.POLICY)
-    stages: list[tuple[Stage, dict[str, Any]]] = [
-        (Stage.SAMPLE, {"for": FOR_ROUND}),
-        (Stage.LABEL, {}),
-        (Stage.REWARD, {}),
-        (Stage.PPO, {}),
-        (Stage.EVALUATE, {}),
-        (Stage.SAMPLE, {"for": FOR_NEXT}),
-    ]
-    if sft is None or chosen.sft.when == "always":
-        stages.insert(0, (Stage.SFT, {}))
-    for position, (stage, payload) in enumerate(stages, start=1):
-        runs.add_run(
-            session,
-            project.id,
-            stage,
-            RunState.PENDING,
-            payload,
-            asked_by=viewer.id,
-            round_id=new.id,
-            position=position,
-        )
+    last: _Stages = [(Stage.SAMPLE, {"for": FOR_NEXT})]
+    _begin(session, new, chosen, _JUDGED_IN_IT + _LEARNING + last)
     batches.adopt_batches(session, project.id, new.id, LABELERS_OF[with_simulated])
     people.audit(session, viewer.id, "launched round", "round", new.id, number=new.number, recipe=row.name)
     _advance(session, new)
     return new.number
+
+
+def launch_by_itself(session: Session, mode: Continuous, after: int) -> int:
+    """Start a round of continuous mode, which samples between rounds. Gives the round's number.
+
+    It waits for nobody: it counts the preferences after this id that are there when its judging begins. Only the first,
+    which makes the policy worth judging, puts up pairs of its own. Raises Conflict as `launch` does.
+    """
+    row, chosen = recipe(session, mode.recipe_id)
+    _lock_launchable(session, mode.project_id)
+    judged = _sft(session, mode.project_id) is not None
+    new = rounds.add_round(session, mode.project_id, row.id, None, mode.with_simulated, mode.id)
+    counted: _Stages = [(Stage.LABEL, {AFTER: after})]
+    _begin(session, new, chosen, (counted if judged else _JUDGED_IN_IT) + _LEARNING)
+    batches.adopt_batches(session, mode.project_id, new.id, LABELERS_OF[mode.with_simulated], judged=judged)
+    people.audit(session, None, "launched round", "round", new.id, number=new.number, recipe=row.name, mode=mode.id)
+    _advance(session, new)
+    return new.number
+
+
+def _sft(session: Session, project_id: int) -> Checkpoint | None:
+    return rounds.newest_checkpoint(session, project_id, Stage.SFT, CheckpointKind.POLICY)
+
+
+def _lock_launchable(session: Session, project_id: int) -> None:
+    rounds.lock_launch(session, project_id)
+    active = rounds.lock_project_rounds(session, project_id)
+    if active is not None:
+        raise Conflict(f"Round {active.number} is still going on.", "Wait for its end, or cancel it.")
+    if not corpus.documents_for_training(session, project_id, Split.TRAIN, limit=1, with_reference=True):
+        raise Conflict(
+            "There are no training documents with a reference summary.",
+            "Import documents first; `hone run` ships some.",
+        )
+
+
+def _begin(session: Session, new: Round, chosen: Recipe, stages: _Stages) -> None:
+    """Write the runs of a new round: these stages, after a fine-tuning where one is due."""
+    if chosen.sft.when == "always" or _sft(session, new.project_id) is None:
+        stages = [(Stage.SFT, {}), *stages]
+    for position, (stage, payload) in enumerate(stages, start=1):
+        runs.add_run(
+            session,
+            new.project_id,
+            stage,
+            RunState.PENDING,
+            payload,
+            asked_by=new.launched_by,
+            round_id=new.id,
+            position=position,
+        )
 
 
 def sample_pairs(
@@ -119,15 +147,15 @@ def sample_pairs(
     """Ask for pairs from the current policy outside of rounds; the next round adopts them. Gives the run's id.
 
     `notes_first` overrides what the project's protocol says when they are put up; None leaves it.
-    Raises Invalid for a number out of range, Conflict while a round is active (it samples its own).
+    Raises Invalid for a number out of range, Conflict while a round is about to put up its own.
     """
     project = the_project(session)
     if not 1 <= pairs <= MOST_PAIRS:
         raise Invalid(f"{pairs} pairs cannot be sampled at once.", f"Ask for 1 to {MOST_PAIRS}.", "pairs")
     row, _ = recipe(session, recipe_id)
     active = rounds.lock_project_rounds(session, project.id)
-    if active is not None:
-        raise Conflict(f"Round {active.number} is going on and samples its own pairs.", "Wait for its end.")
+    if active is not None and puts_up_pairs(session, active.id):
+        raise Conflict(f"Round {active.number} is about to put up its own pairs.", "Wait until they are there.")
     payload = {
         "for": FOR_QUEUE,
         "recipe_id": row.id,
@@ -136,6 +164,29 @@ def sample_pairs(
         "notes_first": notes_first,
     }
     return protocol.ask(session, viewer, Stage.SAMPLE, payload).id
+
+
+def sample_by_itself(session: Session, mode: Continuous, pairs: int) -> int:
+    """Ask for pairs from the current policy for continuous mode. Gives the run's id."""
+    payload = {
+        "for": FOR_QUEUE,
+        "recipe_id": mode.recipe_id,
+        "pairs": pairs,
+        "with_simulated": mode.with_simulated,
+        "notes_first": None,
+        "continuous": mode.id,
+    }
+    return protocol.ask(session, None, Stage.SAMPLE, payload).id
+
+
+def puts_up_pairs(session: Session, round_id: int) -> bool:
+    """Whether the round samples pairs that it will wait for, or is about to."""
+    for run in runs.runs_of_round(session, round_id):
+        if run.stage == Stage.LABEL:
+            return False
+        if run.stage == Stage.SAMPLE and run.state in UNFINISHED:
+            return True
+    return False
 
 
 def cancel(session: Session, viewer: Viewer, number: int) -> None:
@@ -218,7 +269,8 @@ def run_again(session: Session, viewer: Viewer, number: int, position: int) -> N
             position=old.position,
         )
     if ended_early:
-        batches.adopt_batches(session, project_id, found.round.id, LABELERS_OF[found.round.with_simulated])
+        kinds, judged = LABELERS_OF[found.round.with_simulated], any(AFTER in run.payload for run in held)
+        batches.adopt_batches(session, project_id, found.round.id, kinds, judged=judged)
     stage = again[0].stage
     people.audit(
         session, viewer.id, "ran round again", "round", found.round.id, number=number, stage=stage, position=position
@@ -238,7 +290,7 @@ def finish_labeling(session: Session, viewer: Viewer, number: int) -> int:
         raise Conflict("Nothing has been judged that counts.", "A reward model needs at least one preference.")
     voided = batches.void_unfinished(session, batch_ids)
     people.audit(session, viewer.id, "finished labeling", "round", active.id, number=number, voided=voided)
-    _labeling_done(session, active, waiting, batch_ids)
+    _labeling_done(session, active, waiting, batches.done_slots(session, batch_ids))
     return voided
 
 
@@ -267,11 +319,10 @@ def _look_at_labeling(session: Session, round_id: int, *, wait: bool) -> None:
     active = rounds.lock_project_rounds(session, found.round.project_id, wait=wait)
     waiting = None if active is None else runs.waiting_run_of_round(session, round_id)
     if active is not None and active.id == round_id and waiting is not None:
-        _labeling_done(session, active, waiting, batch_ids)
+        _labeling_done(session, active, waiting, batches.done_slots(session, batch_ids))
 
 
-def _labeling_done(session: Session, active: Round, waiting: Run, batch_ids: list[int]) -> None:
-    judged = batches.done_slots(session, batch_ids)
+def _labeling_done(session: Session, active: Round, waiting: Run, judged: int) -> None:
     runs.set_progress(session, waiting, judged, "")
     runs.end(
         session,
@@ -298,12 +349,16 @@ def _advance(session: Session, active: Round) -> None:
         if run.stage != Stage.LABEL:
             protocol.queue(session, run)
             return
-        batch_ids = batches.batches_of_round(session, active.id)
-        needed = batches.unfinished_slots(session, batch_ids)
-        runs.set_waiting(session, run, needed + batches.done_slots(session, batch_ids), "Waiting for labelers.")
+        if AFTER in run.payload:
+            needed, kinds = 0, LABELERS_OF[active.with_simulated]
+            judged = answers.came_in(session, active.project_id, kinds, run.payload[AFTER])
+        else:
+            batch_ids = batches.batches_of_round(session, active.id)
+            needed, judged = batches.unfinished_slots(session, batch_ids), batches.done_slots(session, batch_ids)
+        runs.set_waiting(session, run, needed + judged, "Waiting for labelers.")
         if needed:
             return
-        _labeling_done(session, active, run, batch_ids)
+        _labeling_done(session, active, run, judged)
         return
     rounds.end_round(session, active.id, RoundState.SUCCEEDED)
 
@@ -469,7 +524,10 @@ class RunView:
 
 @dataclass(frozen=True)
 class RoundView:
-    """A round with its recipe and its runs in order; `earlier` are tries that were run again since, oldest first."""
+    """A round with its recipe and its runs in order; `earlier` are tries that were run again since, oldest first.
+
+    `by_itself`: continuous mode launched it.
+    """
 
     number: int
     state: RoundState
@@ -478,6 +536,7 @@ class RoundView:
     recipe_version: int
     recipe: Recipe
     with_simulated: bool
+    by_itself: bool
     created_at: datetime
     ended_at: datetime | None
     paused_at: datetime | None
@@ -540,6 +599,7 @@ def _view(session: Session, found: RoundWithRecipe, *, newest: bool) -> RoundVie
         recipe_version=found.recipe.version,
         recipe=Recipe.from_dict(found.recipe.body),
         with_simulated=found.round.with_simulated,
+        by_itself=found.round.continuous_id is not None,
         created_at=found.round.created_at,
         ended_at=found.round.ended_at,
         paused_at=found.round.paused_at,

@@ -62,7 +62,11 @@ def standings(session: Session, kinds: Sequence[LabelerKind] = (LabelerKind.HUMA
     pairs, place = np.unique(both, axis=0, return_inverse=True)
     answers = np.bincount(place, np.asarray(said.answers, dtype=np.float64), minlength=len(pairs))
     found = winrates.win_rates(
-        place.astype(np.int64), np.where(newer, won, 1 - won), np.where(newer, log_ratio, -log_ratio), len(pairs)
+        place.astype(np.int64),
+        np.where(newer, won, 1 - won),
+        np.where(newer, log_ratio, -log_ratio),
+        1 / np.asarray(said.propensity, dtype=np.float64),
+        len(pairs),
     )
     pairings = [
         Pairing(int(one), names[int(one)], int(other), names[int(other)], rate, int(count))

@@ -70,9 +70,9 @@ def _noise(random: Random) -> float:
     return math.log(drawn / (1 - drawn))
 
 
-def judge(document: str, first: str, second: str, random: Random) -> int:
-    """An answer on the 9-point scale: the difference of the scores plus logistic noise."""
-    difference = score(document, second) - score(document, first) + NOISE * _noise(random)
+def judge(document: str, first: str, second: str, random: Random, noise: float = NOISE) -> int:
+    """An answer on the 9-point scale: the difference of the scores plus logistic noise of scale `noise`, 0 or more."""
+    difference = score(document, second) - score(document, first) + noise * _noise(random)
     strength = sum(abs(difference) >= step for step in STEPS)
     return MIDDLE + (strength if difference > 0 else -strength)
 

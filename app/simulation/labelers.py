@@ -22,11 +22,27 @@ IDLE_SECONDS = 1.0
 
 
 class SimulatedLabeler:
-    """One account of kind `simulated`. The same seed and the same pairs give the same answers."""
+    """One account of kind `simulated`. The same seed and the same pairs give the same answers.
 
-    def __init__(self, client: Client, seed: int) -> None:
+    `pace` is how many answers an hour they give, the times between two spread evenly from half to one and a half of the
+    mean; None: as fast as they are given something. `noise` is `app.simulation.gold.judge`'s. Each answer takes one of
+    the `allowed`, which several labelers may share; when none is left, they stop.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        seed: int,
+        pace: float | None = None,
+        noise: float = gold.NOISE,
+        allowed: threading.Semaphore | None = None,
+    ) -> None:
         self._client = client
         self._random = Random(seed)
+        self._clock = Random(f"{seed} clock")
+        self._pace = pace
+        self._noise = noise
+        self._allowed = allowed
         self.answered = 0
 
     def work(self, over: threading.Event) -> None:
@@ -38,9 +54,17 @@ class SimulatedLabeler:
             if not held["items"]:
                 over.wait(IDLE_SECONDS)
             for item in held["items"]:
-                self._judge(item, over)
+                if self._allowed is not None and not self._allowed.acquire(blocking=False):
+                    return
+                self._judge(item, self._read(over), over)
 
-    def _judge(self, item: dict[str, Any], over: threading.Event) -> None:
+    def _read(self, over: threading.Event) -> float:
+        """Take the time that the pace leaves for one answer. Gives it in seconds."""
+        seconds = 0.0 if self._pace is None else 3600 / self._pace * self._clock.uniform(0.5, 1.5)
+        over.wait(seconds)
+        return seconds
+
+    def _judge(self, item: dict[str, Any], seconds: float, over: threading.Event) -> None:
         texts = [side["text"] for side in item["summaries"]]
         document = item["document"]
         if document is None:
@@ -51,11 +75,11 @@ class SimulatedLabeler:
             document = told["document"]
         about = f"{document['title']}\n{document['text']}"
         if item["task"] == BatchKind.RATE:
-            path, answer = "/api/ratings", self._said(item, {"seconds": 0.0})
+            path, answer = "/api/ratings", self._said(item, {"seconds": seconds})
             answer |= gold.rate(about, texts[0], self._random)
         else:
-            path, answer = "/api/preferences", self._said(item, {"seconds": 0.0})
-            answer["value"] = gold.judge(about, texts[0], texts[1], self._random)
+            path, answer = "/api/preferences", self._said(item, {"seconds": seconds})
+            answer["value"] = gold.judge(about, texts[0], texts[1], self._random, self._noise)
         if self._sent(path, answer, over) is not None:
             self.answered += 1
 

@@ -603,6 +603,41 @@ def any_counted(session: Session, project_id: int, kinds: Sequence[LabelerKind])
     )
 
 
+def came_in(
+    session: Session, project_id: int, kinds: Sequence[LabelerKind], after: int, *, imported: bool = True
+) -> int:
+    """Counted answers to ordinary pairs by these kinds of labelers that first counted after this preference id.
+
+    An answer that was edited since counts once, when it came; `imported` ones may be left out.
+    """
+    earlier = aliased(Preference)
+    counted_before = exists().where(
+        earlier.comparison_id == Preference.comparison_id,
+        earlier.labeler_id == Preference.labeler_id,
+        earlier.version < Preference.version,
+        ~earlier.surplus,
+    )
+    query = (
+        select(func.count())
+        .select_from(Preference)
+        .join(Labeler, Labeler.id == Preference.labeler_id)
+        .join(Slot, Slot.id == Preference.slot_id)
+        .join(Batch, Batch.id == Slot.batch_id)
+        .where(
+            Preference.id > after,
+            ~Preference.surplus,
+            ~counted_before,
+            Slot.state != SlotState.VOID,
+            Labeler.kind.in_(kinds),
+            Batch.purpose == BatchPurpose.ORDINARY,
+            Batch.project_id == project_id,
+        )
+    )
+    if not imported:
+        query = query.where(~exists().where(Comparison.id == Preference.comparison_id, Comparison.reason == "import"))
+    return session.scalar(query) or 0
+
+
 def last_preference(session: Session) -> int:
     """The id of the newest answer; 0 when there is none."""
     return session.scalar(select(func.coalesce(func.max(Preference.id), 0))) or 0

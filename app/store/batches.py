@@ -508,11 +508,13 @@ def open_slots(session: Session, project_id: int) -> int:
     return unfinished_slots(session, list(session.scalars(going)))
 
 
-def adopt_batches(session: Session, project_id: int, round_id: int, kinds: Sequence[LabelerKind]) -> None:
+def adopt_batches(
+    session: Session, project_id: int, round_id: int, kinds: Sequence[LabelerKind], *, judged: bool = False
+) -> None:
     """Make sampled batches that wait for a round belong to this one, to be judged by labelers of these kinds.
 
     Imported batches stay on their own, and so does a batch that others have answered already: the round could not
-    learn from their answers.
+    learn from their answers. `judged`: only those in which no opinion is needed any more.
     """
     foreign = exists().where(
         Slot.batch_id == Batch.id,
@@ -520,6 +522,7 @@ def adopt_batches(session: Session, project_id: int, round_id: int, kinds: Seque
         Labeler.id == Slot.labeler_id,
         Labeler.kind.not_in(kinds),
     )
+    still = exists().where(Slot.batch_id == Batch.id, Slot.state.in_(UNFINISHED), Slot.for_labeler_id.is_(None))
     session.execute(
         update(Batch)
         .where(
@@ -528,6 +531,7 @@ def adopt_batches(session: Session, project_id: int, round_id: int, kinds: Seque
             Batch.round_id.is_(None),
             _sampled(),
             ~foreign,
+            ~still if judged else true(),
         )
         .values(round_id=round_id, for_kind=kinds[0] if len(kinds) == 1 else None)
         .execution_options(synchronize_session=False)

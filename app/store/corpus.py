@@ -72,6 +72,18 @@ def add_policy(
     return row
 
 
+def policy_once(
+    session: Session, project_id: int, name: str, kind: PolicyKind, checkpoint_id: int | None, settings: dict[str, Any]
+) -> Policy:
+    """The policy with this name, made when it is not there yet, however many ask for it at the same time."""
+    session.execute(
+        insert(Policy)
+        .values(project_id=project_id, name=name, kind=kind, checkpoint_id=checkpoint_id, settings=settings)
+        .on_conflict_do_nothing(index_elements=["project_id", "name"])
+    )
+    return session.scalars(select(Policy).where(Policy.project_id == project_id, Policy.name == name)).one()
+
+
 def documents_by_source(session: Session, project_id: int, source_ids: Iterable[str]) -> dict[str, Document]:
     """Documents already there, by source id."""
     rows = session.scalars(

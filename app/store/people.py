@@ -3,6 +3,8 @@
 Knows the questions asked of these tables. Knows nothing of passwords or of who may do what (app.services.people).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -10,7 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import Interval, LargeBinary, bindparam, func, literal_column, or_, select, text, update
 
 from app.domain.words import LabelerKind, LinkPurpose, Role
-from app.store.session import Session, directly
+from app.store.session import Session, Sessions, directly
 from app.store.tables import ApiToken, AuditEvent, BatchLabeler, Invitation, Labeler, Preference, SignIn
 from app.store.tables.people import FAILED_TRY
 
@@ -44,6 +46,20 @@ def labeler_by_name(session: Session, name: str) -> Labeler | None:
 def lock_name(session: Session, name: str) -> None:
     """One newcomer at a time under this name, until the transaction ends."""
     session.execute(select(func.pg_advisory_xact_lock(4172004, func.hashtext(name.strip().lower()))))
+
+
+@contextmanager
+def simulating(sessions: Sessions) -> Iterator[bool]:
+    """Whether nobody else lets simulated labelers judge; nobody else is told so before the block ends.
+
+    The lock is the connection's, and no transaction is open meanwhile.
+    """
+    with sessions.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        try:
+            yield bool(connection.scalar(select(func.pg_try_advisory_lock(4172010, 0))))
+        finally:
+            # The lock ends with the connection, not with its return to the pool.
+            connection.invalidate()
 
 
 def labelers_by_name(session: Session, names: list[str]) -> dict[str, Labeler]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ScalarSelect, Select, and_, exists, func, select
 from sqlalchemy.orm import aliased
 
-from app.domain.words import CheckpointKind, Decided, Stage
+from app.domain.words import CheckpointKind, Decided, PolicyKind, Stage
 from app.store.session import Session
 from app.store.tables import AuditEvent, Checkpoint, Labeler, Policy, Project, Promotion, Round, Run
 
@@ -126,7 +126,12 @@ def improved(session: Session, project_id: int) -> list[Improved]:
                 evaluation.superseded_at.is_(None),
             ),
         )
-        .where(Policy.project_id == project_id, Checkpoint.kind == CheckpointKind.POLICY)
+        .where(
+            Policy.project_id == project_id,
+            # The best of several summaries is another policy with the same checkpoint.
+            Policy.kind == PolicyKind.CHECKPOINT,
+            Checkpoint.kind == CheckpointKind.POLICY,
+        )
         .order_by(Round.number, Policy.id)
     )
     return [Improved(*row) for row in rows]

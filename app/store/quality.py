@@ -157,7 +157,7 @@ class Wins:
     """One entry in every column for each comparison of two policies with a counted answer that prefers a side.
 
     `won` is the share of those answers, of which there are `answers`, that prefer the first summary; lengths are in
-    characters without outer space.
+    characters without outer space; `propensity` is 1 where none was recorded: nothing was chosen.
     """
 
     first_policy: Sequence[int]
@@ -166,6 +166,7 @@ class Wins:
     answers: Sequence[int]
     first_length: Sequence[int]
     second_length: Sequence[int]
+    propensity: Sequence[float]
 
 
 def wins(session: Session, project_id: int, *, kinds: Sequence[LabelerKind]) -> Wins:
@@ -178,6 +179,7 @@ def wins(session: Session, project_id: int, *, kinds: Sequence[LabelerKind]) -> 
         func.count().label("answers"),
         func.length(func.btrim(one.text)).label("first_length"),
         func.length(func.btrim(two.text)).label("second_length"),
+        func.coalesce(Comparison.propensity, 1.0).label("propensity"),
     )
     query = _counted_of(said, one, two, project_id, kinds).where(
         Batch.purpose == BatchPurpose.ORDINARY, Preference.value != MIDDLE, one.policy_id != two.policy_id

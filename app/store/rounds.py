@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from app.domain.words import CheckpointKind, RoundState, Stage
+from app.domain.words import CheckpointKind, PolicyKind, RoundState, Stage
 from app.store.session import Session
 from app.store.tables import Checkpoint, Policy, Recipe, Round, Run
 
@@ -69,8 +69,22 @@ def lock_project_rounds(session: Session, project_id: int, *, wait: bool = True)
     )
 
 
+def active_round(session: Session, project_id: int) -> Round | None:
+    """The active round, to look at."""
+    return session.scalar(
+        select(Round)
+        .where(Round.project_id == project_id, Round.state == RoundState.ACTIVE)
+        .execution_options(populate_existing=True)
+    )
+
+
 def add_round(
-    session: Session, project_id: int, recipe_id: int, launched_by: int | None, with_simulated: bool
+    session: Session,
+    project_id: int,
+    recipe_id: int,
+    launched_by: int | None,
+    with_simulated: bool,
+    continuous_id: int | None = None,
 ) -> Round:
     """A new active round, with the next number. The database refuses a second active one."""
     last = session.scalar(select(func.coalesce(func.max(Round.number), 0)).where(Round.project_id == project_id))
@@ -80,6 +94,7 @@ def add_round(
         recipe_id=recipe_id,
         launched_by=launched_by,
         with_simulated=with_simulated,
+        continuous_id=continuous_id,
     )
     session.add(row)
     session.flush()
@@ -188,8 +203,9 @@ def newest_checkpoint(
 
 
 def policy_of_checkpoint(session: Session, checkpoint_id: int) -> Policy | None:
-    """The policy that writes with this checkpoint."""
-    return session.scalar(select(Policy).where(Policy.checkpoint_id == checkpoint_id).order_by(Policy.id).limit(1))
+    """The policy that writes with this checkpoint as it is."""
+    plain = (Policy.checkpoint_id == checkpoint_id) & (Policy.kind == PolicyKind.CHECKPOINT)
+    return session.scalar(select(Policy).where(plain).order_by(Policy.id).limit(1))
 
 
 def policies_named(session: Session, project_id: int, name: str) -> int:

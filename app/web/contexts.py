@@ -442,11 +442,49 @@ class LaunchForm:
 
 
 @dataclass(frozen=True)
+class Meter:
+    """How much of something there is: `words` say what the bar shows."""
+
+    label: str
+    value: int
+    total: int
+    words: str
+
+
+@dataclass(frozen=True)
+class KeepGoingForm:
+    """The form that turns continuous mode on, with what was chosen."""
+
+    recipes: list[tuple[str, str, str]]
+    recipe: str
+    with_simulated: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class ContinuousBox:
+    """Continuous mode: `does` says what it does now and next. `form` turns it on; `ended` says why it is off."""
+
+    on: bool
+    state: str
+    state_words: str
+    facts: list[tuple[str, str]]
+    since: datetime | None
+    does: list[str]
+    meters: list[Meter]
+    ended: str | None
+    ended_at: datetime | None
+    can_turn_off: bool
+    form: KeepGoingForm | None
+
+
+@dataclass(frozen=True)
 class RoundsPage:
     """rounds/rounds.html"""
 
     rounds: list[RoundLine]
     launch: LaunchForm | None
+    continuous: ContinuousBox
 
 
 @dataclass(frozen=True)
@@ -626,6 +664,7 @@ class RoundPage:
     recipe_id: int
     recipe: str
     with_simulated: bool
+    by_itself: bool
     started: datetime
     ended: datetime | None
     seconds: float
@@ -741,6 +780,7 @@ class OverviewPage:
     missing: list[str]
     tiles: list[tuple[str, str, str | None]]
     steps: list[Step]
+    continuous: str | None
     round: RoundLine | None
     policies: list[PolicyLine]
     failures: list[Failure]

@@ -15,8 +15,8 @@ _LETTER = 8.4
 
 
 def picture(policies: Sequence[PolicyView]) -> FamilyPicture | None:
-    """The family of the policies with weights; None when there is none of them."""
-    trained = {each.id: each for each in policies if each.checkpoint is not None}
+    """The family of the policies with weights of their own; None when there is none of them."""
+    trained = {each.id: each for each in policies if each.can_write}
     chosen: set[int] = set()
     for newest in sorted(trained, reverse=True)[:MOST_SHOWN]:
         chosen.update(_line(trained, newest))

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Response
 
 from app.domain.words import LabelerKind, Role, RoundState
-from app.services import monitor, overview, policies, promotions, quality, rounds, workers
+from app.services import continuous, monitor, overview, policies, promotions, quality, rounds, workers
 from app.services.overview import Overview, Steps
 from app.services.rounds import RoundView
+from app.web import continuous as keeping_on
 from app.web import telling
 from app.web.contexts import AtWorkLine, Concern, OverviewPage, Step
 from app.web.door import STAFF, Desk, DoorDep
@@ -134,11 +135,10 @@ def overview_page(door: DoorDep) -> Response:
             ],
             missing=[telling.missing(each, now) for each in workers.missing(desk.session)],
             tiles=_tiles(told, newest),
+            continuous=keeping_on.line(continuous.view(desk.session)),
             steps=_steps(told.steps, desk.viewer.role is Role.ADMIN),
             round=telling.round_line(newest, now) if newest is not None and going_on else None,
-            policies=[line(view) for view in policies.policies(desk.session) if view.checkpoint is not None][
-                :POLICIES_SHOWN
-            ],
+            policies=[line(view) for view in policies.policies(desk.session) if view.can_write][:POLICIES_SHOWN],
             failures=[telling.failure(failed) for failed in told.failures],
         )
     return page(door.request, "overview/overview.html", context)

@@ -182,8 +182,8 @@ def policies_page(door: DoorDep, simulated: Simulated = False) -> Response:
         human = (LabelerKind.HUMAN,)
         found = winrates.standings(desk.session, (*human, LabelerKind.SIMULATED) if simulated else human)
         context = PoliciesPage(
-            policies=[line(view) for view in views if view.checkpoint is not None],
-            writers=[line(view) for view in views if view.checkpoint is None],
+            policies=[line(view) for view in views if view.can_write],
+            writers=[line(view) for view in views if not view.can_write],
             family=families.picture(views),
             waiting=[decision_line(each) for each in promotions.waiting(desk.session)],
             decisions=[decision_line(each) for each in promotions.decisions(desk.session)],
@@ -213,8 +213,8 @@ def _address(chosen: Sequence[str], document: int | None) -> str | None:
 
 
 def _proposed(views: Sequence[PolicyView]) -> list[int]:
-    """The newest policies with weights that have written something, and the references."""
-    trained = [each.id for each in views if each.checkpoint is not None and each.summaries]
+    """The newest policies with weights of their own that have written something, and the references."""
+    trained = [each.id for each in views if each.can_write and each.summaries]
     references = [each.id for each in views if each.kind is PolicyKind.REF]
     return [*trained[: SIDES - 1], *references][:SIDES]
 

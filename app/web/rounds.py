@@ -1,4 +1,4 @@
-"""Rounds: the list, the launch, one round while it goes on and afterwards, recipes, and the same as JSON.
+"""Rounds: the list, the launch, continuous mode, one round while it goes on and afterwards, and the same as JSON.
 
 Knows routes and forms. How a round is told in words is in app.web.telling; what it does, in app.services.rounds.
 """
@@ -14,11 +14,13 @@ from pydantic import BaseModel, Field, StrictInt
 from app.domain.errors import Conflict, Invalid, NotFound, Refusal
 from app.domain.recipes import Recipe
 from app.domain.words import Role, RoundState, RunState
-from app.services import forecasts, monitor, overview, promotions, rounds, runs, watching
+from app.services import continuous, forecasts, monitor, overview, promotions, rounds, runs, watching
 from app.services.rounds import RoundView
+from app.web import continuous as keeping_on
 from app.web import events, monitors, telling
 from app.web.contexts import (
     ForecastPart,
+    KeepGoingForm,
     LaunchForm,
     PromotionLine,
     RecipeOption,
@@ -93,9 +95,13 @@ def _launch_form(
     )
 
 
-def _rounds_page(desk: Desk, launch: LaunchForm | None) -> RoundsPage:
+def _rounds_page(desk: Desk, launch: LaunchForm | None, keep_going: KeepGoingForm | None = None) -> RoundsPage:
     now = _now()
-    return RoundsPage([telling.round_line(found, now) for found in rounds.views(desk.session)], launch)
+    return RoundsPage(
+        rounds=[telling.round_line(found, now) for found in rounds.views(desk.session)],
+        launch=launch,
+        continuous=keeping_on.box(desk, keep_going or keeping_on.form(desk, PREFERRED)),
+    )
 
 
 @router.get("/rounds")
@@ -138,6 +144,45 @@ def _status(refusal: Refusal) -> int:
     return 409 if isinstance(refusal, Conflict) else 422
 
 
+def _keep_going(door: Door, desk: Desk, recipe_id: int, *, with_simulated: bool) -> None:
+    _, recipe = rounds.recipe(desk.session, recipe_id)
+    forecasts.refuse(desk.session, recipe, with_simulated=with_simulated, disk_free=_disk_free(door))
+    continuous.turn_on(desk.session, desk.viewer, recipe_id, with_simulated=with_simulated)
+
+
+@router.post("/rounds/continuous")
+def keep_going(
+    door: DoorDep,
+    recipe: Annotated[int | None, Form(ge=1, le=LARGEST)] = None,
+    with_simulated: Annotated[str, Form()] = "",
+) -> Response:
+    """Turn continuous mode on."""
+    simulated = with_simulated == "yes"
+    try:
+        with door.enter(*ADMIN) as desk:
+            if recipe is None:
+                raise Invalid("No recipe was chosen.", "Choose one of the list.", "recipe")
+            _keep_going(door, desk, recipe, with_simulated=simulated)
+    except (Conflict, Invalid, NotFound) as refusal:
+        with door.enter(*ADMIN) as desk:
+            problem = f"{refusal.what} {refusal.what_to_do}".strip()
+            filled = keeping_on.form(desk, PREFERRED, recipe, simulated, problem)
+            context = _rounds_page(desk, _launch_form(desk, _disk_free(door)), filled)
+        return page(door.request, "rounds/rounds.html", context, _status(refusal))
+    return redirect("/rounds#continuous", "Continuous mode is on.")
+
+
+@router.post("/rounds/continuous/off")
+def turn_off(door: DoorDep) -> Response:
+    """Turn continuous mode off."""
+    try:
+        with door.enter(*ADMIN) as desk:
+            continuous.turn_off(desk.session, desk.viewer)
+    except Conflict as refusal:
+        return redirect("/rounds#continuous", f"{refusal.what} {refusal.what_to_do}", "warn")
+    return redirect("/rounds#continuous", "Continuous mode is off. What was asked for goes on.", "info")
+
+
 @router.get("/rounds/recipes/{recipe_id}")
 def recipe_page(door: DoorDep, recipe_id: Number) -> Response:
     """Every field of a recipe with its explanation."""
@@ -177,6 +222,7 @@ def round_page(door: DoorDep, number: Number) -> Response:
             recipe_id=found.recipe_id,
             recipe=f"{found.recipe_name}, version {found.recipe_version}",
             with_simulated=found.with_simulated,
+            by_itself=found.by_itself,
             started=found.created_at,
             ended=found.ended_at,
             seconds=max(0.0, ((found.ended_at or look.at) - found.created_at).total_seconds()),
@@ -303,6 +349,42 @@ class Again(BaseModel):
     position: Annotated[StrictInt, Field(ge=1, le=LARGEST)]
 
 
+class ContinuousAnswer(BaseModel):
+    """Continuous mode as it is, or as it was last. The counts are there while it is on; see app.domain.continuous."""
+
+    on: bool
+    recipe: str | None
+    recipe_version: int | None
+    with_simulated: bool | None
+    turned_on_by: str | None
+    since: datetime | None
+    ended_at: datetime | None
+    end_words: str | None
+    open: int | None
+    asked: int | None
+    new: int | None
+    rounds: int | None
+
+
+def _continuous(desk: Desk) -> ContinuousAnswer:
+    mode = continuous.view(desk.session)
+    now = None if mode is None else mode.counts
+    return ContinuousAnswer(
+        on=now is not None,
+        recipe=None if mode is None else mode.recipe_name,
+        recipe_version=None if mode is None else mode.recipe_version,
+        with_simulated=None if mode is None else mode.with_simulated,
+        turned_on_by=None if mode is None else mode.turned_on_by,
+        since=None if mode is None else mode.since,
+        ended_at=None if mode is None else mode.ended_at,
+        end_words=None if mode is None else mode.end_words,
+        open=None if now is None else now.open,
+        asked=None if now is None else now.asked,
+        new=None if now is None else now.new,
+        rounds=None if now is None else now.rounds,
+    )
+
+
 def _answer(found: RoundView) -> RoundAnswer:
     return RoundAnswer(
         number=found.number,
@@ -372,3 +454,27 @@ def run_again_for_programs(door: DoorDep, number: Number, wanted: Again) -> Roun
     with door.enter(*ADMIN) as desk:
         rounds.run_again(desk.session, desk.viewer, number, wanted.position)
         return _answer(rounds.view(desk.session, number))
+
+
+@router.get("/api/continuous")
+def continuous_for_programs(door: DoorDep) -> ContinuousAnswer:
+    """Whether continuous mode is on, and how it stands."""
+    with door.enter(*STAFF) as desk:
+        return _continuous(desk)
+
+
+@router.post("/api/continuous", status_code=201)
+def keep_going_for_programs(door: DoorDep, wanted: LaunchRequest) -> ContinuousAnswer:
+    """Turn continuous mode on."""
+    with door.enter(*ADMIN) as desk:
+        recipe_id = _recipe_id(desk, wanted.recipe)
+        _keep_going(door, desk, recipe_id, with_simulated=wanted.with_simulated)
+        return _continuous(desk)
+
+
+@router.post("/api/continuous/off")
+def turn_off_for_programs(door: DoorDep) -> ContinuousAnswer:
+    """Turn continuous mode off."""
+    with door.enter(*ADMIN) as desk:
+        continuous.turn_off(desk.session, desk.viewer)
+        return _continuous(desk)

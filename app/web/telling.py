@@ -8,7 +8,9 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, cast
 
-from app.domain.recipes import About, LabelsRecipe, Recipe
+from app.domain.pairing import BEST_OF, INITIAL, REFERENCE
+from app.domain.pairing import counts as kinds_of_pairs
+from app.domain.recipes import About, LabelsRecipe, PairingRecipe, Recipe
 from app.domain.words import RoundState, RunState, Split, Stage
 from app.services.forecasts import Forecast, StageForecast
 from app.services.overview import FailedRun, Outlook
@@ -423,15 +425,21 @@ def _count(number: int | None, noun: str) -> str:
     return f"all {noun}" if number is None else f"{number:,} {noun}"
 
 
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """A count with its noun."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _precision(recipe: Recipe) -> str:
+    """What a recipe computes in."""
+    return "bf16 where the device has it" if recipe.precision == "auto" else recipe.precision
 
 
 def recipe_line(recipe: Recipe) -> str:
     """What a recipe does, in one line."""
     return (
         f"{recipe.pairing.pairs:,} pairs to judge, {recipe.ppo.episodes:,} episodes of PPO, "
-        f"fine-tuning on {_count(recipe.sft.documents, 'references')}, {recipe.precision}."
+        f"fine-tuning on {_count(recipe.sft.documents, 'references')}, {_precision(recipe)}."
     )
 
 
@@ -452,12 +460,10 @@ def recipe_summary(recipe: Recipe) -> list[str]:
     """What a recipe does, stage by stage."""
     pairing, sft, ppo = recipe.pairing, recipe.sft, recipe.ppo
     often = "in every round" if sft.when == "always" else "where no round has done it yet"
-    held_out, references = pairing.held_out_pairs(), pairing.reference_pairs(pairing.pairs)
     return [
         f"Fine-tunes the base model on {_count(sft.documents, 'reference summaries')}, {often}.",
-        f"Puts up {pairing.pairs:,} pairs, about {references:,} of them against the reference; {held_out:,} are held "
-        f"out for reward accuracy. Each asks {_many(pairing.opinions, 'opinion')}.",
-        f"Trains the reward model for {_many(recipe.reward.epochs, 'epoch')} on {_learned(recipe.labels)}.",
+        _put_up(pairing),
+        f"Trains the reward model for {many(recipe.reward.epochs, 'epoch')} on {_learned(recipe.labels)}.",
         f"Improves the policy over {ppo.episodes:,} episodes in {ppo.rollouts:,} rollouts, with a KL coefficient of "
         f"{ppo.kl_coefficient:g}.",
         f"Measures it on up to {recipe.evaluation.documents:,} validation documents.",
@@ -469,8 +475,40 @@ def recipe_summary(recipe: Recipe) -> list[str]:
             if recipe.promotion.least_accuracy
             else "."
         ),
-        f"Computes in {recipe.precision}, seed {recipe.seed}.",
+        f"In continuous mode, {continuous_line(recipe)}.",
+        f"Computes in {_precision(recipe)}, seed {recipe.seed}.",
     ]
+
+
+def _put_up(pairing: PairingRecipe) -> str:
+    """Which pairs a recipe puts up."""
+    counts = kinds_of_pairs(pairing, pairing.pairs)
+    kinds = [
+        f"about {counts[REFERENCE]:,} of them against the reference",
+        f"{counts[INITIAL]:,} against the initial policy" if counts[INITIAL] else "",
+        f"{counts[BEST_OF]:,} against the best of {pairing.best_of:,}" if counts[BEST_OF] else "",
+    ]
+    chosen = (
+        f" The others are chosen from {pairing.choose_from:,} times as many, {pairing.control_share:.0%} at random."
+        if pairing.choose_from > 1
+        else ""
+    )
+    return (
+        f"Puts up {pairing.pairs:,} pairs, {', '.join(each for each in kinds if each)}; "
+        f"{pairing.held_out_pairs():,} are held out for reward accuracy.{chosen} Each asks "
+        f"{many(pairing.opinions, 'opinion')}."
+    )
+
+
+def continuous_line(recipe: Recipe) -> str:
+    """What continuous mode does by a recipe, in one line."""
+    rule = recipe.continuous
+    falling = " at first, and fewer from round to round" if rule.launch_schedule == "annealed" else ""
+    return (
+        f"samples {many(rule.pairs, 'pair')} when fewer than {many(rule.least_open, 'opinion')} are needed, and "
+        f"launches a round after {many(rule.launch_after, 'new preference')}{falling}; up to "
+        f"{many(rule.most_opinions, 'opinion')} and {many(rule.most_rounds, 'round')}"
+    )
 
 
 PART_TITLES = {
@@ -482,6 +520,7 @@ PART_TITLES = {
     "ppo": "PPO",
     "evaluation": "Evaluation",
     "promotion": "Promotion",
+    "continuous": "Continuous mode",
 }
 
 
@@ -522,7 +561,7 @@ def happens(there: Outlook) -> list[str]:
     """What a launch sets off, in order."""
     sampled = "The current policy writes summaries, which are put up in pairs."
     if there.pairs_waiting:
-        waiting = _many(there.pairs_waiting, "pair")
+        waiting = many(there.pairs_waiting, "pair")
         sampled = f"What waits already ({waiting}) is taken in; the current policy writes the pairs that are missing."
     return [
         "The fine-tuned policy of an earlier round is used, unless the recipe fine-tunes in every round."
@@ -543,7 +582,7 @@ def facts(there: Outlook) -> list[tuple[str, str]]:
     documents = there.documents
     waiting = f"{there.pairs_waiting:,}"
     if there.pairs_waiting:
-        waiting += f" ({_many(there.opinions_given, 'opinion')} given, {there.opinions_open:,} open)"
+        waiting += f" ({many(there.opinions_given, 'opinion')} given, {there.opinions_open:,} open)"
     return [
         (
             "Documents",
@@ -577,7 +616,7 @@ def _forecast_line(told: StageForecast, name: str) -> ForecastLine:
         time = "as long as people take"
     elif told.seconds is not None:
         time = _about(told.seconds)
-        measured = f"as in {_many(told.runs, 'earlier run')}"
+        measured = f"as in {many(told.runs, 'earlier run')}"
         if told.devices:
             measured += f" on {' and '.join(told.devices)}"
     tokens = NONE if told.tokens is None else f"about {told.tokens:,}"

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from app.domain.recipes import PAPER
 from benchmarks.beside import ROOT
 from tests.support import tiny_models
+from worker.training import devices
 
 KEYS = ["name", "value", "unit", "peer", "peer_value", "ratio", "conditions"]
 COMMON = {
@@ -75,7 +77,9 @@ def test_ppo_gives_both_the_same_episodes(model: Path, tmp_path: Path, defaults:
     assert line["value"] > 0 and line["peer_value"] == 1.0
     assert line["conditions"]["peer_seconds"] == {"writing": 1.0, "scoring": 0.5, "learning": 2.5}
     assert line["conditions"]["seconds"].keys() == {"writing", "scoring", "learning"}
-    assert line["conditions"]["in_force"]["precision"] == ("bf16" if defaults else "fp32")
+    assert line["conditions"]["in_force"]["precision"] == (
+        devices.applied(PAPER.precision, devices.CPU) if defaults else "fp32"
+    )
     module, job = json.loads(seen.read_text())
     assert module == ["-m", "benchmarks.peers.trl_ppo"]
     assert job["dtype"] == (None if defaults else "fp32")

@@ -32,7 +32,7 @@ from app.domain.words import (
 from app.services import judging, promotions, verdicts
 from app.services.people import Viewer
 from app.services.projects import the_project
-from app.store import batches, corpus, guidelines, people, queueing, rounds, runs
+from app.store import batches, continuous, corpus, guidelines, people, queueing, rounds, runs
 from app.store.queueing import Lease
 from app.store.session import Session
 from app.store.tables import (
@@ -337,7 +337,10 @@ def everything(session: Session) -> None:
     people.audit(session, boss.id, "did", "everything", None, why="for a test")
 
     recipe = rounds.recipes(session, project.id)[0]
-    turn = rounds.add_round(session, project.id, recipe.id, boss.id, False)
+    mode = continuous.add(session, project.id, recipe.id, boss.id, 0, False)
+    turn = rounds.add_round(session, project.id, recipe.id, boss.id, False, mode.id)
+    continuous.end(session, mode, boss.id, "Enough.")
+    continuous.add(session, project.id, recipe.id, boss.id, 0, False)
     run = runs.add_run(
         session, project.id, Stage.SFT, RunState.PENDING, {}, asked_by=boss.id, round_id=turn.id, position=1
     )

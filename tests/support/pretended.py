@@ -103,7 +103,7 @@ def result(stage: Stage) -> dict[str, Any]:
     if stage is Stage.SFT:
         return {"documents": 96, "training_loss": 2.31, "validation_loss": 2.44}
     if stage is Stage.SAMPLE:
-        return {"pairs": 64, "left_out": 0, "policy": "round1-sft"}
+        return {"pairs": 64, "left_out": 0, "summaries": 104, "written_again": 8, "policy": "round1-sft"}
     if stage is Stage.REWARD:
         return {"pairs": 48, "held_out": 16, "accuracy": asdict(intervals.rate(11, 16))}
     if stage is Stage.PPO:

@@ -2,7 +2,8 @@
 
 Simulated labelers judge, two workers carry out rounds of the tiny model, and workers, the web process, Redis and
 PostgreSQL are killed with SIGKILL at random points and started again; Redis is wiped too. Then it is calm, the rounds
-end, and the rows say whether a run was lost or done twice, and how long it took until one whose worker died went on.
+end, and the rows say whether a run was lost or done twice, and how long it took until one whose worker died went on;
+the weights say whether labelers got what they like. With `--kills 0` nothing happens to anybody.
 
 Knows how processes are started and found. The same seed makes the same choices; what they meet differs from run to
 run, because time does.
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -26,7 +27,8 @@ import httpx2
 from sqlalchemy import text
 
 from app import samples
-from app.domain.recipes import TINY
+from app.domain.intervals import Estimate
+from app.domain.recipes import TINY, Recipe
 from app.domain.words import LabelerKind, Role, RoundState
 from app.jobs import Job
 from app.local import postgres, redis
@@ -36,6 +38,7 @@ from app.services import imports, people, rounds
 from app.services.imports import Report
 from app.services.install import furnish
 from app.services.people import Viewer
+from app.simulation import tour
 from app.simulation.client import Client
 from app.simulation.labelers import SimulatedLabeler, at_work
 from app.store import schema
@@ -43,8 +46,20 @@ from app.store.session import DatabaseUnreachable, Session, Sessions, connect, u
 from tests.support import factories as make
 from tests.support.install import environment, free_port
 from tests.system.aftermath_of_rounds import findings
+from tests.system.liked_better import win_rate
 
 LABELERS = 2
+MOST_DOCUMENTS = 400
+LEARNING = replace(
+    TINY,
+    name="learning",
+    pairing=replace(TINY.pairing, pairs=192, reference_share=0.25),
+    sampling=replace(TINY.sampling, max_query_tokens=192),
+    sft=replace(TINY.sft, documents=300),
+    reward=replace(TINY.reward, batch=16),
+    ppo=replace(TINY.ppo, episodes=1024, batch=32),
+)
+"""By hand: enough labels and episodes for the tiny model to come nearer to what simulated labelers like."""
 WORKERS = ("worker 1", "worker 2")
 LEASE_SECONDS = 5
 AT_WORK = "a worker at work"
@@ -63,6 +78,7 @@ class Story:
     seed: int
     counted: Counter[str] = field(default_factory=Counter)
     went_on: list[float] = field(default_factory=list)
+    liked: Estimate | None = None
     findings: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -75,6 +91,11 @@ class Story:
                 f"{max(self.went_on):.1f} s after their lease's end"
             )
         found = [f"  FOUND: {finding}" for finding in self.findings] or ["  nothing is wrong"]
+        if self.liked is not None and self.liked.value is not None:
+            found.append(
+                "  by the gold reward the last policy wins against the fine-tuned one in "
+                f"{self.liked.value:.3f} [{self.liked.low:.3f}, {self.liked.high:.3f}], {self.liked.n} documents"
+            )
         return "\n".join([f"seed {self.seed}: {told}; {waited}", *found])
 
 
@@ -152,8 +173,9 @@ class House:
 class Watch:
     """Launches rounds, kills, and sees who goes on; every look is one transaction that may fail."""
 
-    def __init__(self, sessions: Sessions, house: House, story: Story, random: Random) -> None:
+    def __init__(self, sessions: Sessions, house: House, story: Story, random: Random, recipe: Recipe) -> None:
         self._sessions, self._house, self._story, self._random = sessions, house, story, random
+        self._recipe = recipe
         self._lost: dict[_Held, datetime | None] = {}
 
     @contextlib.contextmanager
@@ -205,7 +227,7 @@ class Watch:
     def launch(self, viewer: Viewer) -> int | None:
         """The next round, or None while the database is away."""
         with contextlib.suppress(DatabaseUnreachable), self.work() as session:
-            recipe = next(row.id for row in rounds.recipes(session) if row.name == TINY.name)
+            recipe = next(row.id for row in rounds.recipes(session) if row.name == self._recipe.name)
             return rounds.launch(session, viewer, recipe, with_simulated=True)
         return None
 
@@ -241,15 +263,17 @@ def _rings_nobody(_job: Job) -> None:
     """Every doorbell of this process is lost."""
 
 
-def _prepare(sessions: Sessions) -> tuple[Viewer, list[str]]:
-    """Documents, an admin, and API tokens of simulated labelers."""
-    with samples.path().open("rb") as source:
+def _prepare(sessions: Sessions, documents: Path, recipe: Recipe) -> tuple[Viewer, list[str]]:
+    """Documents, an admin and their recipe, and API tokens of simulated labelers."""
+    with documents.open("rb") as source:
         for chunk in imports.chunks(source, imports.DOCUMENTS, Report(), stop=True):
             with unit_of_work(sessions, _rings_nobody) as session:
                 imports.DOCUMENTS.add(session, chunk, Report(), None)
     with unit_of_work(sessions, _rings_nobody) as session:
         robots = [make.labeler(session, None, Role.LABELER, LabelerKind.SIMULATED) for _ in range(LABELERS)]
-        return make.admin(session), [people.make_api_token(session, each, "chaos") for each in robots]
+        admin = make.admin(session)
+        rounds.add_recipe(session, admin, recipe)
+        return admin, [people.make_api_token(session, each, "chaos") for each in robots]
 
 
 def _client(address: str, token: str) -> Client:
@@ -257,8 +281,21 @@ def _client(address: str, token: str) -> Client:
     return Client(httpx2.Client(base_url=address, timeout=20, headers=headers))
 
 
-def run(directory: Path, *, count: int, kills: int, every: float, seconds: float, seed: int) -> Story:
-    """All of it, over servers of its own: `kills` with `every` seconds between two of them on average."""
+def run(
+    directory: Path,
+    *,
+    count: int,
+    kills: int,
+    every: float,
+    seconds: float,
+    seed: int,
+    recipe: Recipe = TINY,
+    documents: Path | None = None,
+) -> Story:
+    """All of it, over servers of its own: `kills` with `every` seconds between two of them on average.
+
+    `documents` is a TL;DR file, of which MOST_DOCUMENTS at most are taken; without one, the documents that ship.
+    """
     story, random = Story(seed), Random(seed)
     log: list[str] = []
     order = [TARGETS[number % len(TARGETS)] for number in range(kills)]
@@ -269,7 +306,9 @@ def run(directory: Path, *, count: int, kills: int, every: float, seconds: float
         try:
             with unit_of_work(sessions, _rings_nobody) as session:
                 furnish(session)
-            admin, tokens = _prepare(sessions)
+            chosen = directory / "documents.jsonl"
+            tour.choose_documents(documents or samples.path(), chosen, MOST_DOCUMENTS)
+            admin, tokens = _prepare(sessions, chosen, recipe)
             with Children(log.append) as children, contextlib.ExitStack() as open_:
                 house = House(directory, database_url, broker_url, children)
                 for name in ("web", *WORKERS):
@@ -279,10 +318,11 @@ def run(directory: Path, *, count: int, kills: int, every: float, seconds: float
                 clients = [open_.enter_context(contextlib.closing(_client(address, token))) for token in tokens]
                 labelers = [SimulatedLabeler(client, number) for number, client in enumerate(clients)]
                 with at_work(labelers) as desks:
-                    Watch(sessions, house, story, random).go_round(admin, count, order, every, seconds)
+                    Watch(sessions, house, story, random, recipe).go_round(admin, count, order, every, seconds)
                     desks.check()
             with unit_of_work(sessions, _rings_nobody) as session:
                 story.findings += findings(session, directory / "artifacts", count)
+                story.liked = None if story.findings else win_rate(session, directory / "artifacts", recipe)
         finally:
             sessions.kw["bind"].dispose()
     if not story.findings:
@@ -301,6 +341,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--every", type=float, default=12.0, help="seconds between two kills, on average")
     parser.add_argument("--seconds", type=float, default=3600.0, help="the rounds must be over by then")
+    parser.add_argument("--documents", type=Path, help="posts in the TL;DR form; default: those that ship with Hone")
     parser.add_argument("--seed", type=int, default=Random().randrange(10**6))
     asked = parser.parse_args()
     sys.stdout.write(f"seed {asked.seed}: {asked.rounds} rounds, {asked.kills} kills\n")
@@ -313,6 +354,8 @@ def main() -> int:
         every=asked.every,
         seconds=asked.seconds,
         seed=asked.seed,
+        recipe=LEARNING,
+        documents=asked.documents,
     )
     sys.stdout.write(f"{story}\n")
     return 1 if story.findings else 0

@@ -149,7 +149,7 @@ def _option(page: Page, name: str) -> str:
 
 
 def _choose_recipe(page: Page, name: str) -> None:
-    page.get_by_role("radio", name=name).check()
+    page.locator("#launch").get_by_role("radio", name=name).check()
 
 
 @pytest.mark.system

@@ -22,7 +22,8 @@ from app.domain.splits import SALT, TEST_SHARE, VALIDATION_SHARE, split_by_hash
 from app.domain.words import Split
 from app.store.tables import Project
 from tests.support import tiny_models
-from worker import cli
+from worker.cli import command
+from worker.cli.terminal import FileSink
 from worker.training import checkpoints, sft
 from worker.training.metrics import DOCS
 
@@ -91,7 +92,7 @@ class Place:
         data = self.comparisons if stage == "reward" else self.documents
         given = {"recipe": self.recipe, "data": data, "model": self.base, "out": out} | changed
         options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        return cli.main([stage, *options, *map(str, more)])
+        return command.main([stage, *options, *map(str, more)])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -239,14 +240,14 @@ def test_splits_by_hash_are_those_of_a_new_project(place: Place, sft_out: Path, 
 
 def press(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Somebody presses Ctrl-C at this report of progress."""
-    told, real = count(1), cli.FileSink.progress
+    told, real = count(1), FileSink.progress
 
-    def pressed(self: cli.FileSink, *told_so_far: Any) -> None:
+    def pressed(self: FileSink, *told_so_far: Any) -> None:
         real(self, *told_so_far)
         if next(told) == at:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(cli.FileSink, "progress", pressed)
+    monkeypatch.setattr(FileSink, "progress", pressed)
 
 
 def test_ctrl_c_leaves_a_usable_model_and_the_next_call_ends_as_if_nothing_had_happened(
@@ -273,8 +274,8 @@ def test_ctrl_c_leaves_a_usable_model_and_the_next_call_ends_as_if_nothing_had_h
 def test_a_second_ctrl_c_ends_at_once() -> None:
     code = (
         "import os, signal\n"
-        "from worker.cli import _stoppable\n"
-        "with _stoppable() as stopping:\n"
+        "from worker.cli.terminal import stoppable\n"
+        "with stoppable() as stopping:\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print(stopping(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
@@ -286,18 +287,28 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 
 
 def test_what_is_finished_is_not_done_again_and_what_is_there_is_kept(
-    place: Place, sft_out: Path, capsys: pytest.CaptureFixture[str]
+    place: Place, sft_out: Path, reward_out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = checkpoints.digest_directory(sft_out)
     moved = place.root / "moved.jsonl.gz"
     moved.write_bytes(place.documents.read_bytes())
-    assert place.call("sft", sft_out, data=moved) == 0
+    assert place.call("sft", sft_out, "--processes", 2, data=moved) == 0, "how many learn does not change what is made"
     assert "finished before" in capsys.readouterr().err
     assert place.call("sft", sft_out, recipe="tiny") == 2
     assert "begun with another recipe" in capsys.readouterr().err
     assert place.call("sample", sft_out.parent) == 2
     assert "holds base and reward of something else" in capsys.readouterr().err
     assert checkpoints.digest_directory(sft_out) == before
+
+
+def test_an_adapter_learns_in_one_process(
+    place: Place, sft_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(RECIPE | {"reward": {"batch": 4, "micro_batch": 4, "lora_rank": 2}}))
+    asked = {"recipe": recipe, "model": sft_out / "policy"}
+    assert place.call("reward", tmp_path / "o", "--processes", 2, **asked) == 2
+    assert "leave out --processes" in capsys.readouterr().err
 
 
 def test_one_process_works_in_a_place(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -424,7 +435,7 @@ class Terminal(io.StringIO):
 def test_a_bar_where_somebody_looks_and_lines_where_nobody_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sink = cli.FileSink(tmp_path / "m.jsonl", lambda: False)
+    sink = FileSink(tmp_path / "m.jsonl", lambda: False)
     sink.progress(1, 4, "learned, step 1 of 4")
     sink.progress(4, 4, "learned, step 4 of 4")
     assert capsys.readouterr().err == "hone: learned, step 4 of 4\n"
@@ -438,7 +449,7 @@ def test_a_bar_where_somebody_looks_and_lines_where_nobody_does(
 
 
 def test_what_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
-    sink = cli.FileSink(tmp_path / "m.jsonl", lambda: False)
+    sink = FileSink(tmp_path / "m.jsonl", lambda: False)
     sink.metric("sft/loss", 3, float("nan"))
     sink.close()
     assert read(tmp_path / "m.jsonl") == [{"step": 3, "name": "sft/loss", "value": None}]

@@ -14,7 +14,7 @@ from app import samples
 from app.domain.errors import StaleClaim
 from app.domain.protocols import Protocol
 from app.domain.words import PolicyKind, RunState, Stage, Trouble
-from app.services import exports, imports, protocols, rounds, runs
+from app.services import continuous, exports, imports, protocols, rounds, runs
 from app.services.exports import Filters
 from app.services.people import Viewer
 from app.services.projects import the_project
@@ -23,6 +23,7 @@ from app.store import corpus
 from app.store.session import DatabaseUnreachable, Send, Session, Sessions, unit_of_work
 from app.store.tables import Run
 from tests.conftest import Work
+from tests.support import factories as make
 from worker import tasks
 from worker.progress import RunSink
 from worker.training.metrics import Cancelled
@@ -308,6 +309,21 @@ def test_a_run_whose_worker_died_after_a_cancel_ends_cancelled(artifacts: Path, 
     tasks.reconcile()
     with work() as session:
         assert runs.the_run(session, run_id).state == RunState.CANCELLED
+
+
+def test_the_reconciler_takes_the_steps_of_continuous_mode(artifacts: Path, work: Work, admin: Viewer) -> None:
+    with work() as session:
+        make.reference_document(session)
+        recipe = next(row.id for row in rounds.recipes(session) if row.name == "tiny")
+        continuous.turn_on(session, admin, recipe, with_simulated=False)
+    tasks.reconcile()
+    with work() as session:
+        assert [each.number for each in rounds.views(session)] == [1]
+        continuous.turn_off(session, admin)
+        rounds.cancel(session, admin, 1)
+    tasks.reconcile()
+    with work() as session:
+        assert [each.number for each in rounds.views(session)] == [1]
 
 
 def test_files_stay_when_the_commit_that_ends_a_run_is_not_acknowledged(

@@ -17,7 +17,7 @@ from app.store.session import Session
 from app.store.tables import Checkpoint
 from worker.stages.sft import demonstrations
 from worker.stages.task import CannotRun, Outcome, Task
-from worker.training import evaluation, generation, seeding
+from worker.training import devices, evaluation, generation, seeding
 
 SHOWN = 4
 
@@ -107,7 +107,7 @@ def run(task: Task) -> Outcome:
         ],
     }
 
-    decoding = greedy | {"top_p": 1.0, "precision": recipe.precision}
+    decoding = greedy | {"top_p": 1.0, "precision": devices.applied(recipe.precision, devices.best())}
 
     def record(session: Session) -> None:
         by = lineage.policy_for(session, policy, f"round{task.round.number}-ppo")

@@ -12,7 +12,7 @@ from app.store.session import Session
 from worker import artifacts
 from worker.stages.sft import query
 from worker.stages.task import CannotRun, Outcome, Task
-from worker.training import checkpoints, ppo
+from worker.training import checkpoints, launching, ppo
 
 
 def run(task: Task) -> Outcome:
@@ -28,11 +28,13 @@ def run(task: Task) -> Outcome:
         raise CannotRun("There are no training documents to summarize. Import some, then launch the round again.")
     parent = writer.checkpoint if recipe.ppo.start_from == "current" and writer is not None else sft
     task.artifacts.need(sft.bytes * 3)
-    done = ppo.train(
+    done = launching.run(
+        ppo.train,
         task.artifacts.path(sft.path),
         task.artifacts.path(reward.path),
         [query(row) for row in documents],
         recipe.ppo,
+        processes=launching.usual(adapter=bool(recipe.ppo.lora_rank or recipe.ppo.value_lora_rank)),
         sampling=recipe.sampling,
         precision=recipe.precision,
         seed=task.seed,

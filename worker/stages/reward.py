@@ -20,7 +20,7 @@ from app.store.session import Session
 from worker import artifacts
 from worker.stages.sft import demonstrations
 from worker.stages.task import CannotRun, Outcome, Task
-from worker.training import checkpoints, reward
+from worker.training import checkpoints, launching, reward
 from worker.training.accuracy import Accuracy
 from worker.training.examples import Pair, Query
 
@@ -90,12 +90,14 @@ def run(task: Task) -> Outcome:
         )
     source = task.artifacts.path(sft.path)
     task.artifacts.need(sft.bytes * 2)
-    done = reward.train(
+    done = launching.run(
+        reward.train,
         source,
         [pair(row) for row in train],
         [pair(row) for row in held_out],
         demonstrations(references),
         recipe.reward,
+        processes=launching.usual(adapter=bool(recipe.reward.lora_rank)),
         sampling=recipe.sampling,
         precision=recipe.precision,
         seed=task.seed,

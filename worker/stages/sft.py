@@ -12,7 +12,7 @@ from app.store.session import Session
 from worker import artifacts
 from worker.stages import base_model
 from worker.stages.task import CannotRun, Outcome, Task
-from worker.training import checkpoints, sft
+from worker.training import checkpoints, launching, sft
 from worker.training.examples import Demonstration, Query
 
 VALIDATION_DOCUMENTS = 64
@@ -42,11 +42,13 @@ def run(task: Task) -> Outcome:
     if not train:
         raise CannotRun("There are no training documents with a reference summary. Import some, then run again.")
     task.artifacts.need(artifacts.size(base) * 2)
-    done = sft.train(
+    done = launching.run(
+        sft.train,
         base,
         demonstrations(train),
         demonstrations(held_out),
         recipe.sft,
+        processes=launching.usual(),
         sampling=recipe.sampling,
         precision=recipe.precision,
         seed=task.seed,

@@ -89,12 +89,18 @@ def need_room(place: Path, number: int) -> None:
 
 
 def save(model: Any, tokenizer: Any, out_dir: Path) -> Path:
-    """Writes weights, config and tokenizer to `out_dir` and gives it back. Weights keep their precision (fp32)."""
+    """Writes weights, config and tokenizer to `out_dir` and gives it back. Weights keep their precision (fp32).
+
+    Where several processes train, all of them call it and the first one writes.
+    """
+    from worker.training import processes, sharding
     from worker.training.quiet import quiet
 
-    with quiet(), written_aside(out_dir) as fresh:
-        model.save_pretrained(str(fresh))
-        tokenizer.save_pretrained(str(fresh))
+    weights = sharding.weights(model)
+    if processes.first():
+        with quiet(), written_aside(out_dir) as fresh:
+            model.save_pretrained(str(fresh), state_dict=weights)
+            tokenizer.save_pretrained(str(fresh))
     return out_dir
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import Precision, SamplingRecipe
-from worker.training import devices, logprobs, metrics, models, resuming, seeding, tokens
+from worker.training import devices, logprobs, metrics, models, processes, resuming, seeding, sharding, tokens
 from worker.training.batches import SHARED_AT_MOST, filled, positions, shared
 from worker.training.cache import make_room
 from worker.training.examples import Query
@@ -151,11 +151,37 @@ def write(
         }
 
 
+def write_all(
+    model: Any,
+    codec: tokens.Codec,
+    prompts: Sequence[Prompt],
+    recipe: SamplingRecipe,
+    seeds: Sequence[int],
+    precision: Precision,
+    sink: metrics.Sink,
+) -> list[Sample]:
+    """Summaries in the order of the prompts. Several processes write a part each; every one gets all of them.
+
+    The summaries of one prompt are written by one process, so that they share its reading. Processes do not end at the
+    same time, so several are asked to stop only when all have written.
+    """
+    numbers = {prompt: place % processes.count() for place, prompt in enumerate(dict.fromkeys(prompts))}
+    # A process without a prompt of its own writes one that nobody looks at: all go through the model at least once.
+    mine = [place for place, prompt in enumerate(prompts) if numbers[prompt] == processes.rank()] or [0]
+    chosen = [prompts[place] for place in mine], recipe, [seeds[place] for place in mine]
+    found: dict[int, Sample] = {}
+    with sharding.together(model):
+        for group in write(model, codec, *chosen, precision, sink if processes.count() == 1 else metrics.NullSink()):
+            found |= {mine[place]: each for place, each in group.items()}
+    sink.check()
+    every = {place: each for part in reversed(processes.gathered(found)) for place, each in part.items()}
+    return [every[place] for place in range(len(prompts))]
+
+
 def _sample(codec: tokens.Codec, prompt: Prompt, summary: SummaryTokens, seed: int) -> Sample:
     return Sample(codec.text(summary), prompt.text, len(summary), codec.finished(summary), seed, summary)
 
 
-@torch.inference_mode()
 def continue_prompts(
     model: Any,
     prompts: Sequence[QueryTokens],
@@ -183,7 +209,7 @@ def continue_prompts(
     ended, ends = ~wanted, torch.tensor([codec.eos, *codec.stops], device=device)
     cache = None
     chosen: list[Tensor] = []
-    with devices.autocast(device, precision):
+    with devices.without_gradients(), devices.autocast(device, precision, learning=False):
         for step in range(steps):
             sink.check()
             out = model(

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from worker.training import processes
 from worker.training.metrics import Sink
 
 T = TypeVar("T")
@@ -23,13 +24,14 @@ class MicroBatch:
     def fitted(self, optimizer: torch.optim.Optimizer, gradients: Callable[[int], T]) -> T:
         """What `gradients` gives for a micro-batch that fits; it must only add to gradients, and is called anew.
 
-        Raises torch.OutOfMemoryError when not even one row fits.
+        Raises torch.OutOfMemoryError when not even one row fits, and at once where several processes learn together:
+        the others are in the middle of an update that this one cannot finish.
         """
         while True:
             try:
                 return gradients(self.size)
             except torch.OutOfMemoryError:
-                if self.size == 1:
+                if self.size == 1 or processes.count() > 1:
                     raise
             # Here the error is gone, and with it the frames that held the activations.
             optimizer.zero_grad(set_to_none=True)

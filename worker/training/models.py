@@ -185,14 +185,19 @@ class ScalarModel:
         """All weights, head included."""
         yield from self.stock.parameters()
 
+    def _states(self, batch: Batch, columns: Tensor) -> Tensor:
+        """(N, C) columns of the batch -> (N, C, d) float32: what the head reads."""
+        states = self.stock.base_model(
+            input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
+        ).last_hidden_state
+        return batch.take(states, columns).float()
+
     def _read(self, batch: Batch, columns: Tensor) -> Tensor:
         """(N, C) columns of the batch -> (N, C) float32."""
         with self._within():
-            states = self.stock.base_model(
-                input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
-            ).last_hidden_state
+            states = self._states(batch, columns)
             with torch.autocast(states.device.type, enabled=False):
-                read: Tensor = self.stock.score(batch.take(states, columns).float()).squeeze(-1)
+                read: Tensor = self.stock.score(states).squeeze(-1)
         return read - self.offset
 
     def values(self, batch: Batch) -> Tensor:
@@ -205,6 +210,11 @@ class ScalarModel:
         Found by the summary's length, never by comparing ids with the padding.
         """
         return self._read(batch, batch.columns[:, -1:]).squeeze(1)
+
+    def states(self, batch: Batch) -> Tensor:
+        """(N, d) float32: what the head reads of each summary, at its last real token."""
+        with self._within():
+            return self._states(batch, batch.columns[:, -1:]).squeeze(1)
 
     def set_offset(self, offset: float) -> None:
         """Changes the constant that is subtracted; it is saved with the config."""

@@ -29,6 +29,7 @@ from worker.training import (
     models,
     optimization,
     ppo_loss,
+    processes,
     recomputing,
     resuming,
     rollouts,
@@ -38,7 +39,6 @@ from worker.training import (
 )
 from worker.training.batches import Batch
 from worker.training.examples import Query
-from worker.training.generation import Sample
 from worker.training.memory import MicroBatch
 from worker.training.models import ScalarModel
 from worker.training.rollouts import Models, Rollout
@@ -100,6 +100,7 @@ def train(
     if recipe.checkpointing:
         for each in trained.learning().values():
             recomputing.put_in_force(each)
+    trained.deal_out()
     prompts, kept_out = (
         [codec.prompt(query, template, sampling.max_query_tokens) for query in asked]
         for asked in (queries, held_out[: recipe.preference_documents])
@@ -286,13 +287,11 @@ class Loop:
     def roll_out(self, index: int, prompts: Sequence[Prompt]) -> Rollout:
         """The policy writes one summary per prompt, and all models look at them."""
         seeds = [seeding.derive(self.seed, "episode", index, row) for row in range(len(prompts))]
-        written: dict[int, Sample] = {}
-        for group in generation.write(
+        written = generation.write_all(
             self.trained.policy, self.codec, prompts, self.decoding, seeds, self.precision, self.sink
-        ):
-            written |= group
+        )
         self._tell(index, 1, "written")
-        summaries = [written[row].tokens for row in range(len(prompts))]
+        summaries = [each.tokens for each in written]
         asked = [prompt.tokens for prompt in prompts]
         rollout = rollouts.look(self.trained, self.codec, asked, summaries, self.recipe, self.precision, self.sink)
         self._tell(index, 2, "scored")
@@ -339,16 +338,18 @@ class Loop:
 
         def gradients(size: int) -> dict[str, float]:
             sums: defaultdict[str, float] = defaultdict(float)
+            groups = rollout.micro_batches(rows, processes.at_once(size, len(rows)), pad, reach)
             with devices.autocast(device, self.precision):
-                for chosen, batch in rollout.micro_batches(rows, size, pad, reach):
+                for (chosen, batch), part in processes.dealt(groups):
                     self.sink.check()
                     # One network after the other: the activations of only one are held.
                     for loss, weight, look in looks:
                         found = look(rollout, chosen, batch)
-                        devices.backward(weight * found[loss] / real)
+                        devices.backward(part * weight * found[loss] / real)
                         for name, total in found.items():
-                            sums[name] += optimization.finite(total.detach(), f"PPO, {name}")
-            return dict(sums)
+                            sums[name] += part * optimization.finite(total.detach(), f"PPO, {name}")
+            totals = processes.summed(torch.tensor([*sums.values()], dtype=torch.float64)).tolist()
+            return dict(zip(sums, totals, strict=True))
 
         sums = self.micro.fitted(self.optimizer, gradients)
         self.optimizer.step()

@@ -32,23 +32,24 @@ class _Recomputed:
         return checkpoint(self._forward, *inputs, use_reentrant=False, preserve_rng_state=False, **named)
 
 
-def _layers(model: nn.Module) -> list[Any]:
+def layers(model: nn.Module) -> list[Any]:
+    """The layers that a model marks as such; none for a model that marks none."""
     return [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
 
 
 def put_in_force(model: nn.Module) -> None:
     """From now on every layer of the model is computed again for its gradients. Raises NoLayers."""
-    layers = _layers(model)
-    if not layers:
+    marked = layers(model)
+    if not marked:
         raise NoLayers(f"{type(model).__name__} does not say what its layers are: switch checkpointing off")
-    for layer in layers:
+    for layer in marked:
         layer.forward = _Recomputed(layer.forward)
 
 
 def in_force(*learning: nn.Module) -> str:
     """Read off the layers of all models that learn: `on`, `off`, or for how many it is on."""
-    layers = [layer for model in learning for layer in _layers(model)]
-    on = sum(isinstance(layer.forward, _Recomputed) for layer in layers)
-    if 0 < on < len(layers):
-        return f"on for {on} of {len(layers)} layers"
+    marked = [layer for model in learning for layer in layers(model)]
+    on = sum(isinstance(layer.forward, _Recomputed) for layer in marked)
+    if 0 < on < len(marked):
+        return f"on for {on} of {len(marked)} layers"
     return "on" if on else "off"

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from worker.training import checkpoints, devices
+from worker.training import checkpoints, devices, processes, sharding
 from worker.training.metrics import Cancelled, Sink
 
 FORMAT: Final = 1
@@ -91,7 +91,7 @@ class Learning:
                 held = file.get_tensor(name)
                 if held.shape != weight.shape:
                     raise ValueError(f"{place}: {name} is {tuple(held.shape)}, in the model {tuple(weight.shape)}")
-                weight.copy_(held)
+                weight.copy_(sharding.like(held, weight))
         groups = self.optimizer.state_dict()["param_groups"]
         number = {
             id(weight): index
@@ -102,7 +102,8 @@ class Learning:
         with safe_open(place / _MOMENTS, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118  a safetensors file is not a dict
                 name, _, what = key.rpartition(":")
-                state[number[id(self.weights[name])]][what] = file.get_tensor(key).clone()
+                weight, held = self.weights[name], file.get_tensor(key).clone()
+                state[number[id(weight)]][what] = sharding.like(held, weight) if held.shape == weight.shape else held
         self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
 
 
@@ -123,7 +124,8 @@ class State:
     def tensors(self, device: torch.device) -> dict[str, Tensor]:
         """The tensors handed over with the facts; empty when there were none."""
         path = self.place / _TENSORS
-        return load_file(path, device=str(device)) if path.exists() else {}
+        # By torch: "cuda" means the first GPU to safetensors, and this process's own to torch.
+        return {name: each.to(device) for name, each in load_file(path).items()} if path.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -137,15 +139,22 @@ class _Reached:
     same: State | None
 
     def files(self) -> dict[str, dict[str, Tensor]]:
-        """Tensors by file and name, those left out that another state has already."""
+        """Tensors by file and name, whole, those left out that another state has already."""
         files = {} if self.learning is None or self.same is not None else self.learning._files()
         if own := self.tensors():
             files[_TENSORS] = own
-        return {file: {name: each.contiguous() for name, each in held.items()} for file, held in files.items()}
+        return {
+            file: {name: sharding.whole(each).contiguous() for name, each in held.items()}
+            for file, held in files.items()
+        }
 
 
 class States:
-    """The resume states of one training, in a directory that only one process writes; without one, nothing is kept."""
+    """The resume states of one training, in a directory that only one process writes; without one, nothing is kept.
+
+    Where several processes train, the first one reads and writes, and the others go through the same steps: a state
+    holds whole tensors, so that any number of processes goes on from it.
+    """
 
     def __init__(
         self, directory: Path | None, about: Mapping[str, object], sink: Sink, out_dir: Path | None = None
@@ -169,14 +178,20 @@ class States:
         """
         if self._directory is None:
             return None
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for torn in self._directory.glob(".*"):
+        state = processes.told(self._found(self._directory) if processes.first() else None)
+        if state is not None:
+            self._kept, self._same = [state.number], state
+        return state
+
+    def _found(self, directory: Path) -> State | None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for torn in directory.glob(".*"):
             shutil.rmtree(torn, ignore_errors=True)
         if self._out_dir is not None:
             checkpoints.sweep(self._out_dir)
             shutil.rmtree(_unfinished(self._out_dir), ignore_errors=True)
         passed: list[str] = []
-        for place in sorted(self._directory.glob("[0-9]*"), reverse=True):
+        for place in sorted(directory.glob("[0-9]*"), reverse=True):
             try:
                 state, changed = self._whole(place)
             except _PassedOver as why:
@@ -185,7 +200,6 @@ class States:
             if changed:
                 passed.append(f"{' and '.join(changed)} changed since, so it is not bit for bit an undisturbed run")
             self._sink.note("start", "; ".join([f"resumed from {state.words}", *passed]))
-            self._kept, self._same = [state.number], state
             return state
         if passed:
             self._sink.note("start", f"from the beginning, because {'; '.join(passed)}")
@@ -240,7 +254,7 @@ class States:
         if learned:
             self._same = None
         self._reached = _Reached(number, words, facts, learning, tensors, beside or {}, self._same)
-        if due and self._spent <= MOST_OF_THE_TIME * (time.perf_counter() - self._began):
+        if due and processes.told(self._spent <= MOST_OF_THE_TIME * (time.perf_counter() - self._began)):
             self._save(self._directory, self._reached)
 
     @contextmanager
@@ -267,18 +281,19 @@ class States:
     def _save(self, directory: Path, reached: _Reached) -> None:
         began = time.perf_counter()
         self._sink.flush()
-        tensors = reached.files()
-        checkpoints.need_room(directory, sum(each.nbytes for file in tensors.values() for each in file.values()))
-        place = directory / f"{reached.number:012d}"
-        with checkpoints.written_aside(place) as fresh:
-            files = _write(fresh, reached, tensors)
-            _write_about(fresh, reached, files, self._about)
+        tensors, place, files = reached.files(), directory / f"{reached.number:012d}", dict[str, str]()
+        kept = [*self._kept, reached.number][-KEPT:]
+        if processes.first():
+            checkpoints.need_room(directory, sum(each.nbytes for file in tensors.values() for each in file.values()))
+            with checkpoints.written_aside(place) as fresh:
+                files = _write(fresh, reached, tensors)
+                _write_about(fresh, reached, files, self._about)
+            for old in directory.glob("[0-9]*"):
+                # Also what is left of another training, or damaged.
+                if int(old.name) not in kept:
+                    shutil.rmtree(old)
+        self._kept = kept
         self._same = State(place, reached.number, reached.words, reached.facts, files)
-        self._kept = [*self._kept, reached.number][-KEPT:]
-        for old in directory.glob("[0-9]*"):
-            # Also what is left of another training, or damaged.
-            if int(old.name) not in self._kept:
-                shutil.rmtree(old)
         self._spent += time.perf_counter() - began
 
 
@@ -348,7 +363,8 @@ def _surroundings_that_stay() -> dict[str, str]:
 
 def _surroundings() -> dict[str, str]:
     """What may differ between two workers and moves the last digits."""
-    return _surroundings_that_stay() | {"threads": str(torch.get_num_threads())}
+    now = {"threads": str(torch.get_num_threads()), "processes": str(processes.count())}
+    return _surroundings_that_stay() | now
 
 
 def _processor() -> str:

@@ -24,9 +24,11 @@ from worker.training import (
     metrics,
     models,
     optimization,
+    processes,
     recomputing,
     resuming,
     seeding,
+    sharding,
     tokens,
 )
 from worker.training.accuracy import Accuracy, ScoredPair, accuracy, by_confidence, by_policies
@@ -112,23 +114,22 @@ class Scorer:
             return checkpoints.save(self.model.stock, self.codec.tokenizer, out_dir)
         return self.adapted.save(self.codec.tokenizer, out_dir, merge=merge)
 
-    @torch.inference_mode()
     def score(
         self, prompts: Sequence[QueryTokens], summaries: Sequence[SummaryTokens], sink: metrics.Sink
     ) -> list[float]:
         """The normalised score of each summary, read at its last token, in the order given."""
-        found = [0.0] * len(summaries)
+        found = torch.zeros(len(summaries), dtype=torch.float64, device=self.device)
         models.check_length(
             self.model.stock,
             max((len(prompt) + len(summary) for prompt, summary in zip(prompts, summaries, strict=True)), default=0),
         )
         groups = micro_batches(prompts, summaries, SCORING_BATCH, self.codec.pad, self.device, reach=self.model.reach)
-        with devices.autocast(self.device, self.precision):
-            for indices, batch in groups:
+        with devices.without_gradients(), devices.autocast(self.device, self.precision):
+            for (indices, batch), weight in processes.dealt(groups):
                 sink.check()
-                for index, value in zip(indices, self.model.scores(batch).tolist(), strict=True):
-                    found[index] = value
-        return found
+                found[indices] += weight * self.model.scores(batch).double()
+        values: list[float] = processes.summed(found).tolist()
+        return values
 
     def pairs(self, rows: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """(B,) scores of the preferred and of the other summaries, with their graph.
@@ -225,7 +226,8 @@ def train(
     best: _Attempt | None = None
     if state is not None and state.facts["best"] is not None:
         best = _Attempt.of(state.facts["best"], held_out_pairs)
-        checkpoints.linked(state.place / "best", out_dir)
+        if processes.first():
+            checkpoints.linked(state.place / "best", out_dir)
     for number in range(state.facts["attempt"] if state is not None else 0, recipe.seeds):
         attempt_seed = _seed(seed, number)
         scorer = _scorer(sft_dir, attempt_seed, recipe, sampling, template, precision)
@@ -266,7 +268,7 @@ def train(
 def _leave(scorer: Scorer, recipe: RewardRecipe, best_dir: Path | None, place: Path) -> Path:
     """The best model so far, or the one that is being trained where there is none."""
     if best_dir is not None:
-        return checkpoints.linked(best_dir, place)
+        return checkpoints.linked(best_dir, place) if processes.first() else place
     return scorer.save(place, merge=recipe.lora_merge)
 
 
@@ -329,6 +331,7 @@ def _scorer(
         )
     if recipe.checkpointing:
         recomputing.put_in_force(model.stock)
+    sharding.put_in_force(model.stock.base_model, model.stock.score)
     codec, limits = tokens.load(sft_dir), (sampling.max_query_tokens, recipe.max_summary_tokens)
     return Scorer(model, codec, template, *limits, device, precision, adapted)
 
@@ -406,16 +409,17 @@ class _Fit:
 
 
 def _backward(scorer: Scorer, batch: Sequence[Example], sink: metrics.Sink, micro_batch: int) -> tuple[Tensor, Tensor]:
-    """Adds up the gradients of the mean loss; gives both scores of each pair, detached, in one order."""
-    preferred, other = [], []
+    """Adds up the gradients of the mean loss; gives both scores of each pair, detached, in the order of the batch."""
+    found = torch.zeros(2, len(batch), device=scorer.device)
+    groups = length_sorted([row.tokens for row in batch], processes.at_once(micro_batch, len(batch)))
     with devices.autocast(scorer.device, scorer.precision):
-        for group in length_sorted([row.tokens for row in batch], micro_batch):
+        for group, weight in processes.dealt(groups):
             sink.check()
             better, worse = scorer.pairs([batch[index] for index in group])
-            devices.backward(pairwise_loss(better, worse).sum() / len(batch))
-            preferred.append(better.detach())
-            other.append(worse.detach())
-    return torch.cat(preferred), torch.cat(other)
+            devices.backward(weight * pairwise_loss(better, worse).sum() / len(batch))
+            found[:, group] += weight * torch.stack([better, worse]).detach()
+    preferred, other = processes.summed(found)
+    return preferred, other
 
 
 def _normalise(scorer: Scorer, references: Sequence[Demonstration], sink: metrics.Sink) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from app.domain.recipes import PpoRecipe, Precision
-from worker.training import checkpoints, devices, logprobs, metrics, models, tokens
+from worker.training import checkpoints, devices, logprobs, metrics, models, processes, sharding, tokens
 from worker.training.adapters import Adapted, Unadapted
 from worker.training.batches import Batch, micro_batches
 from worker.training.models import ScalarModel
@@ -66,6 +66,14 @@ class Models:
         elif recipe.learns_values:
             value = models.load_reward(reward_dir, device)
         return cls(policy, value, reference, reward, adapted)
+
+    def deal_out(self) -> None:
+        """From now on each process holds a part of every model (worker.training.sharding)."""
+        for policy in (self.policy, self.reference):
+            sharding.put_in_force(policy)
+        for each in (self.value, self.reward):
+            if each is not None:
+                sharding.put_in_force(each.stock.base_model, each.stock.score)
 
     def learning(self) -> dict[str, nn.Module]:
         """The models that learn, by name."""
@@ -139,7 +147,6 @@ class Rollout:
         return rewards.scatter_add(1, last, self.scores.unsqueeze(1))
 
 
-@torch.inference_mode()
 def look(
     trained: Models,
     codec: tokens.Codec,
@@ -151,31 +158,33 @@ def look(
 ) -> Rollout:
     """Log-probabilities, values and scores of the summaries, in length-sorted micro-batches.
 
-    Under bf16 the weights of every model are cast once for the whole pass.
+    Under bf16 the weights of every model are cast once for the whole pass, where one process makes it.
     """
     device = trained.policy.device
     count, width = len(summaries), max(map(len, summaries))
-    mask = torch.zeros(count, width, dtype=torch.bool, device=device)
+    lengths = torch.tensor([len(each) for each in summaries], device=device)
+    mask = torch.arange(width, device=device) < lengths.unsqueeze(1)
     new, old = (torch.zeros(count, width, device=device) for _ in range(2))
     values = None if trained.value is None else torch.zeros(count, width, device=device)
     scores = torch.zeros(count, device=device)
-    with devices.autocast(device, precision):
-        for rows, batch in micro_batches(
-            prompts, summaries, recipe.micro_batch, codec.pad, device, reach=trained.reach
-        ):
+    size = processes.at_once(recipe.micro_batch, count)
+    with devices.without_gradients(), devices.autocast(device, precision):
+        groups = micro_batches(prompts, summaries, size, codec.pad, device, reach=trained.reach)
+        for (rows, batch), weight in processes.dealt(groups):
             sink.check()
-            mask[rows, : batch.width] = batch.summary_mask
-            new[rows, : batch.width] = logprobs.of_summaries(trained.policy, batch, recipe.temperature)
-            old[rows, : batch.width] = logprobs.of_summaries(trained.reference, batch, recipe.temperature)
+            new[rows, : batch.width] += weight * logprobs.of_summaries(trained.policy, batch, recipe.temperature)
+            old[rows, : batch.width] += weight * logprobs.of_summaries(trained.reference, batch, recipe.temperature)
             if trained.value is not None and values is not None:
-                values[rows, : batch.width] = trained.value.values(batch)
-            scores[rows] = trained.reward.scores(batch)
+                values[rows, : batch.width] += weight * trained.value.values(batch)
+            scores[rows] += weight * trained.reward.scores(batch)
+    for each in (new, old, values, scores):
+        if each is not None:
+            processes.summed(each)
     finished = _finished(codec, summaries, device)
     scores = torch.where(finished, scores, recipe.missing_eos_score)
     return Rollout(tuple(prompts), tuple(summaries), mask, new, old, values, scores, finished)
 
 
-@torch.inference_mode()
 def judge(
     reward: ScalarModel,
     codec: tokens.Codec,
@@ -188,11 +197,13 @@ def judge(
     """(N,) float32: the scores that `look` gives, without looking at anything else."""
     device = reward.stock.device
     scores = torch.zeros(len(summaries), device=device)
-    with devices.autocast(device, precision):
-        for rows, batch in micro_batches(prompts, summaries, recipe.micro_batch, codec.pad, device, reach=reward.reach):
+    size = processes.at_once(recipe.micro_batch, len(summaries))
+    with devices.without_gradients(), devices.autocast(device, precision):
+        groups = micro_batches(prompts, summaries, size, codec.pad, device, reach=reward.reach)
+        for (rows, batch), weight in processes.dealt(groups):
             sink.check()
-            scores[rows] = reward.scores(batch)
-    return torch.where(_finished(codec, summaries, device), scores, recipe.missing_eos_score)
+            scores[rows] += weight * reward.scores(batch)
+    return torch.where(_finished(codec, summaries, device), processes.summed(scores), recipe.missing_eos_score)
 
 
 def _finished(codec: tokens.Codec, summaries: Sequence[SummaryTokens], device: torch.device) -> Tensor:

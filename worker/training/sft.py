@@ -24,9 +24,11 @@ from worker.training import (
     metrics,
     models,
     optimization,
+    processes,
     recomputing,
     resuming,
     seeding,
+    sharding,
     tokens,
 )
 from worker.training.batches import Batch, collate, length_sorted
@@ -92,6 +94,7 @@ def train(
     models.check_length(model, max(map(len, [*rows, *held_out])))
     if recipe.checkpointing:
         recomputing.put_in_force(model)
+    sharding.put_in_force(model)
 
     def validate(step: int) -> float | None:
         if not held_out:
@@ -168,15 +171,15 @@ def _gradients(
     targets = sum(_targets(each, loss_on) for each in batch)
     total = torch.zeros((), device=device)
     with devices.autocast(device, precision):
-        for group in length_sorted([len(each) for each in batch], size):
+        lengths = [len(each) for each in batch]
+        for group, weight in processes.dealt(length_sorted(lengths, processes.at_once(size, len(batch)))):
             sink.check()
-            loss = negative_logprob(model, _batch(batch, group, pad, device), loss_on) / targets
+            loss = weight * negative_logprob(model, _batch(batch, group, pad, device), loss_on) / targets
             devices.backward(loss)
             total += loss.detach()
-    return total
+    return processes.summed(total)
 
 
-@torch.inference_mode()
 def _validation_loss(
     model: Any,
     examples: Sequence[_Example],
@@ -187,11 +190,12 @@ def _validation_loss(
     sink: metrics.Sink,
 ) -> float:
     total = torch.zeros((), device=device)
-    with devices.autocast(device, precision):
-        for group in length_sorted([len(each) for each in examples], recipe.micro_batch):
+    groups = length_sorted([len(each) for each in examples], processes.at_once(recipe.micro_batch, len(examples)))
+    with devices.without_gradients(), devices.autocast(device, precision):
+        for group, weight in processes.dealt(groups):
             sink.check()
-            total += negative_logprob(model, _batch(examples, group, pad, device), recipe.loss_on)
-    return float(total) / sum(_targets(each, recipe.loss_on) for each in examples)
+            total += weight * negative_logprob(model, _batch(examples, group, pad, device), recipe.loss_on)
+    return float(processes.summed(total)) / sum(_targets(each, recipe.loss_on) for each in examples)
 
 
 def _batch(examples: Sequence[_Example], group: Sequence[int], pad: int, device: torch.device) -> Batch:

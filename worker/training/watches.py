@@ -4,7 +4,6 @@ Knows rollouts and the judge. Changes no weight. Score and loss alone do not rev
 found what the reward model gets wrong; distance, length, repetition and endings may (MOSS, Secrets of RLHF part I).
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,11 +161,10 @@ class HeldOut:
 
     def _scores(self, model: Any) -> Tensor:
         seeds = [seeding.derive(0, "greedy", row) for row in range(len(self._prompts))]
-        written = generation.write(
+        written = generation.write_all(
             model, self._codec, self._prompts, self._decoding, seeds, self._precision, self._sink
         )
-        found = dict(itertools.chain.from_iterable(group.items() for group in written))
-        summaries = [found[row].tokens for row in range(len(self._prompts))]
+        summaries = [each.tokens for each in written]
         asked = [prompt.tokens for prompt in self._prompts]
         return rollouts.judge(
             self._trained.reward, self._codec, asked, summaries, self._recipe, self._precision, self._sink

@@ -21,7 +21,17 @@ from app.store.tables.labeling import (
     Verdict,
 )
 from app.store.tables.people import ApiToken, AuditEvent, Invitation, Labeler, SignIn
-from app.store.tables.training import Checkpoint, Export, MetricPoint, Promotion, Recipe, Round, Run, Worker
+from app.store.tables.training import (
+    Checkpoint,
+    Continuous,
+    Export,
+    MetricPoint,
+    Promotion,
+    Recipe,
+    Round,
+    Run,
+    Worker,
+)
 
 __all__ = [
     "ApiToken",
@@ -31,6 +41,7 @@ __all__ = [
     "Checkpoint",
     "Comparison",
     "Confirmation",
+    "Continuous",
     "Document",
     "Export",
     "Flag",

@@ -1,4 +1,4 @@
-"""Recipes, rounds, runs with metrics, workers, the checkpoints they write, promotions of policies, and exports.
+"""Recipes, rounds, continuous mode, runs with metrics, workers, checkpoints, promotions of policies, and exports.
 
 Knows the row that is the job (invariant 5) and the lineage of weights (invariant 6). Knows nothing of what a stage
 does.
@@ -50,6 +50,9 @@ class Round(Table):
     ended_at: Mapped[Moment | None]
     paused_at: Mapped[Moment | None]
     pause_words: Mapped[str | None] = mapped_column(comment="who paused it, or what did")
+    continuous_id: Mapped[int | None] = mapped_column(
+        ForeignKey("continuous.id"), comment="the continuous mode that launched it; none: somebody did"
+    )
 
     __table_args__ = (
         UniqueConstraint("project_id", "number"),
@@ -58,6 +61,34 @@ class Round(Table):
         CheckConstraint("(paused_at is null) = (pause_words is null)", name="pause_says_why"),
         CheckConstraint("paused_at is null or state = 'active'", name="active_may_pause"),
         Index("uq_round_active", "project_id", unique=True, postgresql_where=text("state = 'active'")),
+    )
+
+
+class Continuous(Table):
+    """Continuous mode, from when it was turned on until it was turned off or stopped by itself.
+
+    At most one is on per project, by a partial unique index.
+    """
+
+    __tablename__ = "continuous"
+
+    id: Mapped[Key]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    recipe_id: Mapped[int] = mapped_column(ForeignKey("recipe.id"))
+    with_simulated: Mapped[bool] = mapped_column(comment="answers of simulated labelers count too (invariant 10)")
+    after_preference: Mapped[int] = mapped_column(
+        BigInteger, comment="the newest preference when it was turned on: its budget counts later ones"
+    )
+    turned_on_by: Mapped[int] = mapped_column(ForeignKey("labeler.id"))
+    created_at: Mapped[Created]
+    ended_at: Mapped[Moment | None]
+    ended_by: Mapped[int | None] = mapped_column(ForeignKey("labeler.id"), comment="none: it stopped by itself")
+    end_words: Mapped[str | None] = mapped_column(comment="why it is off")
+
+    __table_args__ = (
+        CheckConstraint("(ended_at is null) = (end_words is null)", name="end_says_why"),
+        CheckConstraint("ended_by is null or ended_at is not null", name="ended_when_somebody_did"),
+        Index("uq_continuous_on", "project_id", unique=True, postgresql_where=text("ended_at is null")),
     )
 
 

@@ -6,15 +6,22 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import func, select
 
 from app import cli
 from app.domain.errors import NotFound
 from app.domain.words import LabelerKind, Role
+from app.main import create_app
 from app.services import exports, people
 from app.services.exports import Filters
 from app.services.people import Viewer
-from app.store.session import Session
+from app.settings import Settings
+from app.store.people import simulating
+from app.store.session import Session, connect
+from app.store.tables import ApiToken, Labeler, Preference
 from tests.conftest import Work
+from tests.support import factories
+from tests.support.served import served
 
 PASSWORD = "correct horse battery"
 
@@ -102,6 +109,64 @@ def test_an_export_holds_the_splits_that_were_named(
     monkeypatch.setattr(exports, "preferences", lambda _, filters: iter([json.dumps(filters.to_dict())]))
     assert _hone("export", "preferences", "x.jsonl", *words).output == "1 preferences written to x.jsonl.\n"
     assert json.loads(Path("x.jsonl").read_text())["splits"] == splits
+
+
+def test_simulated_labelers_judge_in_a_hone_that_is_running_and_leave_no_way_in(
+    database_url: str, work: Work, tmp_path: Path
+) -> None:
+    with work() as session:
+        factories.pairs(session, 60, opinions=2)
+    sessions = connect(database_url)
+    with served(create_app(Settings(data_dir=tmp_path, database_url=database_url), sessions, lambda job: None)) as here:
+        told = _hone("simulate", "--labelers", "2", "--answers", "12", "--pace", "100000", "--address", here)
+    sessions.kw["bind"].dispose()
+    assert told.exit_code == 0 and told.output.splitlines()[-1] == "12 answers given.", told.output
+    with work() as session:
+        judges = session.execute(
+            select(Labeler.name, Labeler.kind, func.count(Preference.id))
+            .join(Preference, Preference.labeler_id == Labeler.id)
+            .group_by(Labeler.id)
+            .order_by(Labeler.name)
+        )
+        given = {(name, kind): count for name, kind, count in judges}
+        assert [*given] == [("simulated 1", "simulated"), ("simulated 2", "simulated")]
+        assert sum(given.values()) == 12, "there was more to judge"
+        assert (session.scalars(select(func.min(Preference.seconds))).one() or 0) > 0
+        assert session.scalar(select(func.count(ApiToken.id)).where(ApiToken.revoked_at.is_(None))) == 0
+
+
+def test_one_simulation_at_a_time_and_what_a_killed_one_left_opens_nothing(
+    database_url: str, work: Work, tmp_path: Path
+) -> None:
+    with work() as session:
+        factories.pairs(session, 1)
+        left = people.make_api_token(session, people.simulated(session, "simulated 1"), "hone simulate")
+    sessions = connect(database_url)
+    with served(create_app(Settings(data_dir=tmp_path, database_url=database_url), sessions, lambda job: None)) as here:
+        with simulating(sessions) as alone:
+            assert alone
+            refused = _hone("simulate", "--labelers", "1", "--answers", "1", "--address", here)
+        told = _hone("simulate", "--labelers", "1", "--answers", "1", "--address", here)
+    sessions.kw["bind"].dispose()
+    assert refused.exit_code == 1 and "Another `hone simulate` is at work" in refused.output, refused.output
+    assert told.exit_code == 0, told.output
+    with work() as session:
+        assert people.viewer_of_api_token(session, left) is None
+
+
+def test_simulated_labelers_take_no_account_of_a_person(database_url: str, work: Work, tmp_path: Path) -> None:
+    with work() as session:
+        factories.labeler(session, name="simulated 1")
+    sessions = connect(database_url)
+    with served(create_app(Settings(data_dir=tmp_path, database_url=database_url), sessions, lambda job: None)) as here:
+        told = _hone("simulate", "--labelers", "1", "--address", here)
+    sessions.kw["bind"].dispose()
+    assert told.exit_code == 1 and "that is a person's" in told.output, told.output
+
+
+def test_without_a_hone_that_is_running_simulated_labelers_say_so(unused_port: int) -> None:
+    told = _hone("simulate", "--address", f"http://127.0.0.1:{unused_port}")
+    assert told.exit_code == 1 and "No Hone is ready at" in told.output, told.output
 
 
 def test_a_database_that_cannot_be_reached_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.intervals import Estimate, mean, rate
+from app.domain.intervals import Estimate, mean, rate, weighted_rate
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,16 @@ def test_a_mean_has_its_standard_error() -> None:
 def test_one_value_has_no_interval_and_none_has_no_mean() -> None:
     assert mean([3.0]) == Estimate(3.0, 1, None, None)
     assert mean([]) == Estimate(None, 0, None, None)
+
+
+def test_with_equal_weights_a_rate_is_the_plain_one() -> None:
+    assert weighted_rate(0, 0, 0, 0) == Estimate(None, 0, None, None)
+    for weight in (1.0, 4.0):
+        assert weighted_rate(81 * weight, 263 * weight, 263 * weight**2, 263) == rate(81, 263)
+
+
+def test_one_heavy_observation_leaves_little_behind() -> None:
+    # Weights 9, 1, ..., 1 (nine ones): 18^2 / 90 = 3.6 observations would be as uncertain.
+    found = weighted_rate(9, 18, 90, 10)
+    assert (found.value, found.n) == (0.5, 10)
+    assert found.low == pytest.approx(0.5 - 1.959964 / (1 + 3.841459 / 3.6) * (0.25 / 3.6 + 3.841459 / 51.84) ** 0.5)

@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.recipes import (
     NAMED,
+    ContinuousRecipe,
     EvaluationRecipe,
     InvalidRecipe,
     LabelsRecipe,
@@ -29,6 +30,7 @@ PARTS = (
     PpoRecipe,
     EvaluationRecipe,
     PromotionRecipe,
+    ContinuousRecipe,
 )
 
 
@@ -67,7 +69,7 @@ def test_digests_differ_where_recipes_differ_and_only_there() -> None:
 def test_every_field_says_what_it_is_and_where_it_comes_from() -> None:
     for part in (*PARTS, Recipe):
         for each in fields(part):
-            if each.name not in {"sampling", "pairing", "sft", "labels", "reward", "ppo", "evaluation", "promotion"}:
+            if each.name not in {part.section for part in PARTS}:
                 assert each.metadata["doc"].endswith("."), (part, each.name)
                 assert each.metadata["source"], (part, each.name)
 
@@ -92,6 +94,17 @@ def test_a_recipe_stored_before_it_could_leave_anything_out_keeps_all() -> None:
     stored = NAMED["paper"].to_dict()
     del stored["labels"]
     assert Recipe.from_dict(stored) == NAMED["paper"]
+
+
+def test_a_recipe_stored_before_there_were_more_kinds_of_pairs_means_what_it_meant() -> None:
+    stored = {"pairs": 64, "reference_share": 1.0, "held_out_share": 0.25, "opinions": 1}
+    found = Recipe.from_dict({"name": "mine", "pairing": stored}).pairing
+    assert (found.initial_share, found.best_of_share, found.choose_from) == (0, 0, 1)
+
+
+def test_shares_that_add_up_to_1_but_for_rounding_are_no_refusal() -> None:
+    assert 0.33 + 0.56 + 0.11 > 1
+    assert PairingRecipe(reference_share=0.33, initial_share=0.56, best_of_share=0.11).best_of_share == 0.11
 
 
 def test_recipes_are_frozen() -> None:
@@ -172,8 +185,19 @@ def test_recipes_are_frozen() -> None:
         ({"labels": {"leave_out": None}}, "labels.leave_out is None: allowed is a list of any of"),
         ({"labels": {"least_confidence": 5}}, "labels.least_confidence is 5: allowed is a whole number at least 0"),
         ({"labels": {"least_agreement": 1.5}}, "labels.least_agreement is 1.5: allowed is a number at least 0"),
+        (
+            {"pairing": {"reference_share": 0.6, "best_of_share": 0.5}},
+            "pairing.reference_share is 0.6: allowed is at most 1 together with pairing.initial_share, which is 0, and "
+            "pairing.best_of_share, which is 0.5",
+        ),
+        (
+            {"pairing": {"best_of_share": 0.1}, "sampling": {"temperature": 0}},
+            "pairing.best_of_share is 0.1: allowed is 0 while sampling.temperature is 0",
+        ),
+        ({"pairing": {"control_share": 0}}, "pairing.control_share is 0: allowed is a number above 0 and at most 1"),
+        ({"pairing": {"choose_from": 0}}, "pairing.choose_from is 0: allowed is a whole number at least 1"),
         ({"sampling": {"top_p": 0}}, "sampling.top_p is 0: allowed is a number above 0 and at most 1"),
-        ({"precision": "fp16"}, "precision is 'fp16': allowed is fp32 or bf16"),
+        ({"precision": "fp16"}, "precision is 'fp16': allowed is auto or fp32 or bf16"),
         ({"seed": -1}, "seed is -1: allowed is a whole number at least 0"),
         ({"name": " "}, "name is ' ': allowed is a text of 1 to 60 visible characters"),
         ({"name": "a\0b"}, r"name is 'a\x00b': allowed is a text of 1 to 60 visible characters"),
@@ -210,8 +234,7 @@ def test_derived_counts() -> None:
     ppo = PpoRecipe(episodes=96, batch=32, minibatches=2, micro_batch=4)
     assert (ppo.minibatch, ppo.rollouts, ppo.queries) == (16, 3, 32)
     assert PpoRecipe(episodes=96, batch=32, samples_per_query=4).queries == 8
-    pairing = PairingRecipe(pairs=64, reference_share=0.5, held_out_share=0.25)
-    assert pairing.held_out_pairs() == 16 and pairing.reference_pairs(48) == 24
+    assert PairingRecipe(pairs=64, held_out_share=0.25).held_out_pairs() == 16
 
 
 def test_scaling_grows_counts_in_whole_batches_and_never_shrinks() -> None:

@@ -24,9 +24,14 @@ def made(seed: int, size: int, effect: float) -> tuple[npt.NDArray[np.float64], 
 
 def one(won: list[float], ratio: list[float]) -> WinRates:
     """The win rates of a single pair."""
-    return win_rates(
-        np.zeros(len(won), dtype=np.int64), np.array(won, dtype=np.float64), np.array(ratio, dtype=np.float64), 1
-    )
+    return unweighted(np.zeros(len(won), dtype=np.int64), np.array(won, dtype=np.float64), np.array(ratio), 1)
+
+
+def unweighted(
+    pair: npt.NDArray[np.int64], won: npt.NDArray[np.float64], ratio: npt.NDArray[np.float64], pairs: int
+) -> WinRates:
+    """Of comparisons that all weigh the same."""
+    return win_rates(pair, won, ratio, np.ones(len(won)), pairs)
 
 
 def test_the_raw_rate_is_the_share_of_comparisons_won_with_wilsons_interval() -> None:
@@ -52,7 +57,7 @@ def test_without_differences_of_length_both_rates_are_nearly_the_same() -> None:
 
 def test_what_only_length_wins_is_gone_at_equal_length() -> None:
     won, ratio = made(1, 4000, 2.0)
-    found = win_rates(np.zeros(4000, dtype=np.int64), won, ratio, 1)
+    found = unweighted(np.zeros(4000, dtype=np.int64), won, ratio, 1)
     [pair] = found.pairs
     assert pair.raw.low is not None and pair.raw.low > 0.6, "longer texts win"
     assert pair.controlled.low is not None and pair.controlled.high is not None
@@ -64,7 +69,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     held = slope_held = 0
     for seed in range(200):
         won, ratio = made(seed, 300, 1.5)
-        found = win_rates(np.zeros(300, dtype=np.int64), won, ratio, 1)
+        found = unweighted(np.zeros(300, dtype=np.int64), won, ratio, 1)
         [pair] = found.pairs
         assert pair.controlled.low is not None and pair.controlled.high is not None
         assert found.slope.low is not None and found.slope.high is not None
@@ -80,7 +85,7 @@ def test_pairs_share_one_slope_and_keep_their_own_rates() -> None:
     ratio = rng.normal(np.array([0.3, -0.3])[pair], 0.4)
     truth = np.array([0.5, -0.5])
     won = (rng.random(6000) < logistic(truth[pair] + 1.2 * ratio)).astype(np.float64)
-    found = win_rates(pair.astype(np.int64), won, ratio, 2)
+    found = unweighted(pair.astype(np.int64), won, ratio, 2)
     for place, odds in enumerate(truth):
         one = found.pairs[place].controlled
         assert one.low is not None and one.high is not None
@@ -91,7 +96,7 @@ def test_pairs_share_one_slope_and_keep_their_own_rates() -> None:
 def test_the_other_way_round_is_the_same_rate_of_the_other_policy() -> None:
     won, ratio = made(5, 200, 1.0)
     place = np.zeros(200, dtype=np.int64)
-    there, back = win_rates(place, won, ratio, 1).pairs[0], win_rates(place, 1 - won, -ratio, 1).pairs[0]
+    there, back = unweighted(place, won, ratio, 1).pairs[0], unweighted(place, 1 - won, -ratio, 1).pairs[0]
     for first, second in ((there.raw, back.raw), (there.controlled, back.controlled)):
         assert (
             first.value is not None and second.value is not None and first.low is not None and second.high is not None
@@ -115,7 +120,7 @@ def test_longer_always_wins_is_finite() -> None:
 
 def test_the_fit_is_where_the_likelihood_and_the_priors_have_their_top() -> None:
     won, ratio = np.array([1.0, 1, 1, 0.5, 1, 0, 1, 1, 0, 1, 1, 1]), np.linspace(-0.4, 2, 12)
-    found = win_rates(np.zeros(12, dtype=np.int64), won, ratio, 1)
+    found = unweighted(np.zeros(12, dtype=np.int64), won, ratio, 1)
     share, slope = found.pairs[0].controlled.value, found.slope.value
     assert share is not None and slope is not None
     odds = math.log(share / (1 - share))
@@ -133,5 +138,58 @@ def test_few_comparisons_say_nothing_of_equal_length() -> None:
 
 
 def test_nothing_compared_is_no_pair() -> None:
-    nothing = win_rates(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0), 0)
+    nothing = unweighted(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0), 0)
     assert (nothing.pairs, nothing.slope.n) == ([], 0)
+
+
+def test_comparisons_chosen_for_what_they_tell_do_not_move_the_rates() -> None:
+    rng = np.random.default_rng(11)
+    truth, found, plain = [], [], []
+    for _ in range(60):
+        # Close comparisons are chosen more often, and in them the first policy, which is better and writes longer,
+        # wins less.
+        ratio, odds = rng.normal(0.2, 0.3, 3000), rng.normal(1.0, 1.5, 3000)
+        won = (rng.random(3000) < logistic(odds + ratio)).astype(np.float64)
+        chance = np.where(np.abs(odds) < 1, 0.6, 0.1)
+        taken = rng.random(3000) < chance
+        place = np.zeros(taken.sum(), dtype=np.int64)
+        weighted = win_rates(place, won[taken], ratio[taken], 1 / chance[taken], 1).pairs[0]
+        everything = unweighted(np.zeros(3000, dtype=np.int64), won, ratio, 1).pairs[0]
+        as_they_are = unweighted(place, won[taken], ratio[taken], 1).pairs[0]
+        truth.append((everything.raw.value, everything.controlled.value, everything.log_ratio))
+        found.append((weighted.raw.value, weighted.controlled.value, weighted.log_ratio))
+        plain.append((as_they_are.raw.value, as_they_are.controlled.value, as_they_are.log_ratio))
+    off = np.array(found, dtype=np.float64) - np.array(truth, dtype=np.float64)
+    error = off.std(0) / math.sqrt(len(off))
+    assert (np.abs(off.mean(0)) < 4 * error).all(), (off.mean(0), error)
+    assert np.array(plain, dtype=np.float64)[:, 0].mean() < np.array(truth, dtype=np.float64)[:, 0].mean() - 0.05
+
+
+def test_weights_widen_the_interval_and_only_their_ratio_counts() -> None:
+    won, ratio = np.array([1.0] * 30 + [0.0] * 10), np.linspace(-0.5, 0.5, 40)
+    place, uneven = np.zeros(40, dtype=np.int64), np.tile([1.0, 5.0], 20)
+    [even], [odd], [twice] = (
+        win_rates(place, won, ratio, weight, 1).pairs for weight in (np.full(40, 3.0), uneven, 2 * uneven)
+    )
+    ones = unweighted(place, won, ratio, 1).pairs[0]
+    assert even.raw == ones.raw and width(even.controlled) == pytest.approx(width(ones.controlled))
+    assert odd.raw.value == 0.75 and odd.raw.n == 40
+    # 120^2 / 520 comparisons would be as uncertain.
+    assert (odd.raw.low, odd.raw.high) == pytest.approx(wilson(0.75, 120**2 / 520))
+    for one, other in ((odd.raw, twice.raw), (odd.controlled, twice.controlled)):
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+    assert width(odd.controlled) > 1.1 * width(even.controlled)
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's interval, written out."""
+    z = intervals.Z95
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    return centre - half, centre + half
+
+
+def width(estimate: intervals.Estimate) -> float:
+    """Of its interval."""
+    assert estimate.low is not None and estimate.high is not None
+    return estimate.high - estimate.low

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func, update
 
 from app.domain.errors import Conflict
 from app.domain.recipes import TINY, Recipe
-from app.domain.words import LabelerKind, Split, Stage
-from app.services import forecasts, rounds
-from app.services.forecasts import Forecast
+from app.domain.words import CheckpointKind, LabelerKind, Split, Stage
+from app.services import forecasts, lineage, promotions, rounds
+from app.services.forecasts import Forecast, StageForecast
 from app.services.people import Viewer
 from app.store.session import Session
 from app.store.tables import Checkpoint, Run, Worker
@@ -100,6 +101,84 @@ def test_times_are_the_median_of_what_was_measured_per_row(work: Work, boss: Vie
         # 96 documents each: 1, 2 and 100 seconds for one.
         assert (sft.seconds, sft.runs, sft.devices) == (2.0 * sft.rows, 3, ["cpu"])
         assert {each.seconds for each in others} == {None}
+
+
+def _reward_model(session: Session) -> None:
+    run = make.own_run(session, Stage.REWARD)
+    make.trained_checkpoint(session, run, make.base_checkpoint(session), CheckpointKind.REWARD)
+
+
+def _pairs(**asked: Any) -> Recipe:
+    """The tiny recipe with other pairs: twelve, a quarter of them held out, half against the reference."""
+    return replace(TINY, pairing=replace(TINY.pairing, **asked))
+
+
+def _samplings(told: Forecast) -> list[StageForecast]:
+    return [each for each in told.stages if each.stage is Stage.SAMPLE]
+
+
+def test_sampling_takes_as_long_as_the_summaries_that_are_written_for_its_pairs(work: Work, boss: Viewer) -> None:
+    with work() as session:
+        _documents(session)
+        number = pretended.launch(session, boss)
+        pretended.carry_out(session, number, Stage.SFT, Stage.SAMPLE)
+        rounds.cancel(session, boss, number)
+        # 96 summaries were planned, and what was written again took its part of the time.
+        _take_so_long(session, number, {Stage.SAMPLE: 192})
+        plain = _samplings(_told(session))
+        assert [(each.rows, each.what, each.seconds) for each in plain] == [
+            (12, "pairs", 2.0 * 18),
+            (12, "pairs for the next round", 2.0 * 18),
+        ]
+        # 3 held-out pairs and 8 times 9 others, 38 of these 75 against the reference.
+        chosen = _samplings(_told(session, _pairs(choose_from=8)))
+        assert [(each.rows, each.seconds) for each in chosen] == [(12, 2.0 * 18), (12, 2.0 * 112)]
+        _reward_model(session)
+        chosen = _samplings(_told(session, _pairs(choose_from=8)))
+        assert [(each.rows, each.seconds) for each in chosen] == [(12, 2.0 * 112), (12, 2.0 * 112)]
+
+
+def test_a_sampling_that_did_not_say_how_many_it_wrote_measures_nothing(work: Work, boss: Viewer) -> None:
+    with work() as session:
+        number = pretended.launch(session, boss)
+        pretended.carry_out(session, number, Stage.SFT, Stage.SAMPLE)
+        session.execute(update(Run).where(Run.stage == Stage.SAMPLE).values(result={"pairs": 64, "left_out": 0}))
+        assert {each.seconds for each in _samplings(_told(session))} == {None}
+
+
+def _written(told: Forecast) -> list[float]:
+    """How many summaries each sampling goes through the model with: an evaluated document takes one."""
+    [one] = [(each.tokens or 0) / each.rows for each in told.stages if each.stage is Stage.EVALUATE]
+    return [(each.tokens or 0) / one for each in _samplings(told)]
+
+
+def test_what_there_is_nothing_to_make_of_is_not_counted(work: Work) -> None:
+    with work() as session:
+        _documents(session)
+        best = _pairs(best_of_share=0.5, best_of=8)
+        # Six pairs of the reference and one sample; six of two samples, or of one and the best of eight.
+        assert _written(_told(session, best)) == [6 + 6 * 2, 6 + 6 * 9]
+        _reward_model(session)
+        assert _written(_told(session, best)) == [6 + 6 * 9, 6 + 6 * 9]
+
+
+def test_the_initial_policy_counts_where_another_one_writes(work: Work, boss: Viewer) -> None:
+    # Ends of the kinds at 0.5, 1.5 and 2 of ten pairs: the best of several gets one only where the initial has none.
+    recipe = _pairs(pairs=10, reference_share=0.05, initial_share=0.1, best_of_share=0.05, best_of=8)
+    again = replace(recipe, sft=replace(recipe.sft, when="always"))
+    with work() as session:
+        _documents(session)
+        _reward_model(session)
+        assert _written(_told(session, recipe)) == [20 + 7, 20], "the first that is fine-tuned writes"
+        number = pretended.launch(session, boss)
+        claim = pretended.take(session, number)
+        tuned = make.trained_checkpoint(session, session.get_one(Run, claim.run_id), make.base_checkpoint(session))
+        promotions.begin_with(session, lineage.policy_for(session, tuned, "round1-sft").id, "The first.")
+        assert _written(_told(session, recipe)) == [20 + 7, 20], "it writes still"
+        assert _written(_told(session, again)) == [20, 20], "beside the next that is fine-tuned"
+        ppo = make.trained_checkpoint(session, make.own_run(session, Stage.PPO), tuned)
+        promotions.promote(session, boss, lineage.policy_for(session, ppo, "round1-ppo").id)
+        assert _written(_told(session, recipe)) == [20, 20]
 
 
 def test_a_run_that_something_happened_to_measures_nothing(work: Work, boss: Viewer) -> None:

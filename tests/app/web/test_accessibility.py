@@ -310,6 +310,9 @@ def test_no_page_with_news_has_a_violation(
             expect(page.get_by_text("against a reference of 0 %").first).to_be_visible()
             expect(page.locator("figcaption", has_text="Sentinel drift")).to_be_visible()
             wrong += wrong_with(page, path)
+        page.goto("/rounds")
+        expect(page.get_by_role("button", name="Keep going")).to_be_visible()
+        wrong += wrong_with(page, "/rounds, where continuous mode can be turned on")
         page.context.close()
     assert wrong == []
 

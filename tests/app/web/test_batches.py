@@ -190,7 +190,7 @@ def test_refused_pairs_keep_what_was_typed(admin: TestClient, work: Work, sent: 
         rounds.launch(session, boss, int(recipe), with_simulated=False)
     sent.clear()
     busy = admin.post("/batches/samples", data={"pairs": "5", "recipe": recipe})
-    assert (busy.status_code, "Round 1 is going on" in busy.text, sent) == (409, True, [])
+    assert (busy.status_code, "Round 1 is about to put up its own pairs." in busy.text, sent) == (409, True, [])
 
 
 # Opinions, protocol, ratings

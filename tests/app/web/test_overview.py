@@ -10,9 +10,10 @@ from starlette.testclient import TestClient
 
 from app.domain.words import ComparisonKind, LabelerKind, Split, Stage, Trouble
 from app.quality.drift import REFERENCE
-from app.services import rounds, runs
+from app.services import lineage, rounds, runs
+from app.store import corpus
 from app.store import runs as store
-from app.store.tables import Comparison
+from app.store.tables import Checkpoint, Comparison
 from app.web import contexts
 from app.web.rendering import Site, environment
 from tests.conftest import Work
@@ -112,6 +113,19 @@ def test_a_failure_outside_of_rounds_is_told_too(work: Work, admin: TestClient) 
     assert "<strong>Export</strong>" in html and "The directory cannot be written." in html
 
 
+def test_the_newest_policies_are_those_that_were_trained(work: Work, researcher: TestClient) -> None:
+    with work() as session:
+        number = pretended.launch(session, pretended.boss(session))
+        ppo = corpus.policy(session, pretended.improve(session, number))
+        assert ppo is not None and ppo.checkpoint_id is not None
+        weights = session.get_one(Checkpoint, ppo.checkpoint_id)
+        for n in range(2, 8):
+            # By which weights it is judged does not matter here.
+            lineage.best_of(session, ppo, weights, n, weights)
+    listed = researcher.get("/overview").text.split("Newest policies</caption>")[1].split("</table>")[0]
+    assert re.findall(r'<a href="/policies/\d+">([^<]+)</a>', listed) == ["round1-ppo", "round1-sft"]
+
+
 def concerns(html: str) -> list[str]:
     """What the page asks to look at."""
     found = re.findall(r'<div class="notice warn" role="status"><p>(.*?)</p>', html, re.DOTALL)
@@ -185,13 +199,14 @@ FULL = contexts.OverviewPage(
     missing=["A run waits."],
     tiles=[("Documents", "3", None)],
     steps=[contexts.Step("Do", "why", "/there", "Go", False), contexts.Step("Did", "why", None, "Go", True)],
+    continuous="It is on.",
     round=contexts.RoundLine(1, "demo", "running", "in progress", "PPO", "words", 0, 0, "3", "–", NOW, 2.0, True),
     policies=[contexts.PolicyLine(1, "p", "checkpoint", True, 1, "ab", "q", 2, 3, NOW, False)],
     failures=[contexts.Failure("PPO", "why", None, None, NOW)],
 )
 
 
-@pytest.mark.parametrize("context", [FULL, contexts.OverviewPage([], [], [], [], [], None, [], [])])
+@pytest.mark.parametrize("context", [FULL, contexts.OverviewPage([], [], [], [], [], None, None, [], [])])
 def test_the_template_needs_its_context_and_nothing_else(context: Any) -> None:
     frame: dict[str, Any] = {
         "site": Site("Hone", "http://here"),

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.domain.words import CheckpointKind, LabelerKind, PolicyKind, Stage
-from app.services import promotions
+from app.services import lineage, promotions
 from app.services.projects import the_project
 from app.store import corpus
 from app.store.session import Session
@@ -146,6 +146,58 @@ def test_in_the_picture_descendants_come_before_siblings(family: dict[str, int],
     assert names == ["base-tiny", "round1-sft", "round1-ppo", "late", "base-other"]
 
 
+@pytest.fixture
+def best(family: dict[str, int], work: Work) -> str:
+    """The name of the policy that takes the best of eight summaries by round1-ppo."""
+    with work() as session:
+        ppo = corpus.policy(session, family["round1-ppo"])
+        assert ppo is not None and ppo.checkpoint_id is not None
+        weights = session.get_one(Checkpoint, ppo.checkpoint_id)
+        judge = factories.trained_checkpoint(
+            session, factories.own_run(session, Stage.REWARD), weights, CheckpointKind.REWARD
+        )
+        made = lineage.best_of(session, ppo, weights, 8, judge)
+        family[made.name] = made.id
+        return made.name
+
+
+def test_the_best_of_several_is_listed_as_a_writer_and_not_as_a_policy_that_was_trained(
+    best: str, family: dict[str, int], admin: TestClient
+) -> None:
+    html = admin.get("/policies").text
+    tables = {re.sub(r"<[^>]+>", "", each.split("</caption>")[0]): each for each in html.split("<caption")[1:]}
+    trained = next(each for title, each in tables.items() if "Policies with weights" in title)
+    others = next(each for title, each in tables.items() if "Writers without weights of their own" in title)
+    assert "round1-ppo</a>" in trained and f"{best}</a>" not in trained
+    assert row_of(others, best) == f"{best} best of n 0"
+    [picture] = re.findall(r"<svg width.*?</svg>", html, re.DOTALL)
+    assert "3 policies, trained from base-tiny." in picture and best not in picture
+    assert f"/policies/{family[best]}/promote" not in html
+
+
+def test_the_page_of_the_best_of_several_leads_to_the_policy_whose_summaries_it_takes(
+    best: str, family: dict[str, int], admin: TestClient
+) -> None:
+    html = admin.get(f"/policies/{family[best]}").text
+    assert "The best of several summaries of one model, by a reward model." in html
+    steps = re.findall(r"<li.*?</li>", html.split('class="lineage"')[1].split("</ol>")[0], re.DOTALL)
+    assert f'<a href="/policies/{family["round1-ppo"]}">round1-ppo</a>' in steps[-1]
+    assert "aria-current" not in steps[-1], "that is another page"
+    assert 'aria-current="true"' in admin.get(f"/policies/{family['round1-ppo']}").text.split('class="lineage"')[1]
+
+
+def test_the_best_of_several_is_not_promoted_and_the_reason_is_true(
+    best: str, family: dict[str, int], work: Work, admin: TestClient
+) -> None:
+    assert admin.post(f"/policies/{family[best]}/promote").status_code == 303
+    assert (
+        f"{best} has no weights of its own: it is the best of several summaries by round1-ppo. Promote round1-ppo."
+        in admin.get("/policies").text
+    )
+    with work() as session:
+        assert current(session) == family["round1-sft"]
+
+
 def test_an_admin_promotes_rolls_back_and_goes_forward_again(
     family: dict[str, int], work: Work, admin: TestClient
 ) -> None:
@@ -267,6 +319,18 @@ def test_side_by_side_proposes_the_newest_and_the_references(
     html = researcher.get("/policies/compare").text
     for words in ("Improved 2.", "Tuned &lt;b&gt;2&lt;/b&gt;.", "A reference.", "1 of 1"):
         assert words in html, words
+
+
+def test_side_by_side_proposes_policies_that_were_trained_and_offers_every_one(
+    best: str, family: dict[str, int], written: list[int], work: Work, researcher: TestClient
+) -> None:
+    with work() as session:
+        factories.summary(session, written[0], " The best of eight.", best)
+        factories.summary(session, written[0], " A reference.", "ref")
+    html = researcher.get("/policies/compare").text
+    assert "Improved 0." in html and "Tuned &lt;b&gt;0&lt;/b&gt;." in html and "The best of eight." not in html
+    assert f'<option value="{family[best]}">{best} (1 summaries)</option>' in html
+    assert "The best of eight." in researcher.get(f"/policies/compare?a={family[best]}&b={family['round1-ppo']}").text
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from app.domain.recipes import NAMED, Recipe
 from app.services import rounds
 from tests.app.web.conftest import Front
 from tests.conftest import Work
+from tests.support import factories as make
 from tests.support import pretended
 
 
@@ -191,3 +192,17 @@ def test_only_admins_change_recipes(work: Work, researcher: TestClient, labeler:
         assert client.get(f"{where}/edit").status_code == 403
         assert client.post(f"{where}/edit", data={"name": "x"}).status_code == 403
     assert "Change a copy" not in researcher.get(where).text
+
+
+def test_a_recipe_says_which_pairs_it_puts_up(admin: TestClient, work: Work) -> None:
+    told = html.unescape(admin.get(f"/rounds/recipes/{recipe_id(work, 'paper')}").text)
+    assert (
+        "Puts up 8,192 pairs, about 3,572 of them against the reference, 336 against the initial policy, 884 against "
+        "the best of 8; 410 are held out for reward accuracy. Each asks 1 opinion."
+    ) in re.sub(r"\s+", " ", told)
+    with work() as session:
+        values = NAMED["tiny"].to_dict() | {"name": "choosing"}
+        values["pairing"] |= {"choose_from": 4, "control_share": 0.25}
+        rounds.add_recipe(session, make.admin(session), Recipe.from_dict(values))
+    told = admin.get(f"/rounds/recipes/{recipe_id(work, 'choosing')}").text
+    assert "The others are chosen from 4 times as many, 25% at random." in re.sub(r"\s+", " ", told)

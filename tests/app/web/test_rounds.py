@@ -1,7 +1,7 @@
 """Rounds in the browser and for programs: launch, watch, cancel, go on, and read what came out."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -386,6 +386,21 @@ FORM = contexts.LaunchForm(
     contexts.ForecastPart("demo", [contexts.ForecastLine("PPO", "16 episodes", "9", "soon", "as in 1")], [], "No."),
     None,
 )
+ON = contexts.ContinuousBox(
+    on=True,
+    state="running",
+    state_words="on",
+    facts=[("Recipe", "demo")],
+    since=NOW,
+    does=["It samples."],
+    meters=[contexts.Meter("Budget", 1, 4, "1 of 4")],
+    ended=None,
+    ended_at=None,
+    can_turn_off=True,
+    form=None,
+)
+FORM_OF_IT = contexts.KeepGoingForm([("1", "demo", "It samples.")], "1", True, "No.")
+OFF = replace(ON, on=False, since=None, ended="Round 1 failed.", ended_at=NOW, can_turn_off=False, form=FORM_OF_IT)
 ROUND = contexts.RoundPage(
     number=1,
     state="running",
@@ -393,6 +408,7 @@ ROUND = contexts.RoundPage(
     recipe_id=1,
     recipe="demo, version 1",
     with_simulated=False,
+    by_itself=True,
     started=NOW,
     ended=None,
     seconds=3.0,
@@ -432,8 +448,8 @@ RECIPE = contexts.RecipePage(
 @pytest.mark.parametrize(
     ("template", "context"),
     [
-        ("rounds/rounds.html", contexts.RoundsPage([LINE], FORM)),
-        ("rounds/rounds.html", contexts.RoundsPage([], None)),
+        ("rounds/rounds.html", contexts.RoundsPage([LINE], FORM, OFF)),
+        ("rounds/rounds.html", contexts.RoundsPage([], None, ON)),
         ("rounds/round.html", ROUND),
         ("rounds/round.html", EMPTY_ROUND),
         ("rounds/recipe.html", RECIPE),

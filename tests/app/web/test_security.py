@@ -126,6 +126,11 @@ MAY = {
     "GET /rounds/{number}": STAFF,
     "GET /rounds/{number}/events": STAFF,
     "GET /rounds/recipes/{recipe_id}": STAFF,
+    "POST /rounds/continuous": ADMINS,
+    "POST /rounds/continuous/off": ADMINS,
+    "GET /api/continuous": STAFF,
+    "POST /api/continuous": ADMINS,
+    "POST /api/continuous/off": ADMINS,
     "POST /rounds/{number}/cancel": ADMINS,
     "POST /rounds/{number}/finish-labeling": ADMINS,
     "POST /rounds/{number}/pause": ADMINS,
@@ -161,6 +166,7 @@ JSON = {
     "/api/tokens": {"name": "x"},
     "/api/people": {"name": "Somebody new"},
     "/api/rounds": {"recipe": "no such recipe"},
+    "/api/continuous": {"recipe": "no such recipe"},
     "/api/recipes": {"name": ""},
 }
 FORM = {"name": "", "old": "x", "password": "x", "recipe": "999999", "pairs": "0", "priority": "x", "role": ""}

@@ -167,7 +167,7 @@ def test_what_a_recipe_asks_is_what_runs(
         run_ppo(policy, judge, out, replace(PPO, checkpointing=on), sink, precision)
         return checkpoints.digest_directory(out)
 
-    asked = {"threads": "1", "precision": precision, "weights": "fp32"}
+    asked = {"processes": "1", "threads": "1", "precision": precision, "weights": "fp32"}
     for stage in ("sft", "reward", "ppo"):
         weights, computed = [], []
         for on in (False, True):
