@@ -863,7 +863,7 @@ SMALL = Recipe(
 
 DEMO = Recipe(
     name="demo",
-    sampling=SamplingRecipe(max_query_tokens=224, batch=16),
+    sampling=SamplingRecipe(max_query_tokens=192, batch=16),
     pairing=PairingRecipe(pairs=64, reference_share=0.5, held_out_share=0.25),
     sft=SftRecipe(documents=96, batch=16, micro_batch=4, learning_rate=1e-4),
     reward=RewardRecipe(batch=8, micro_batch=4, learning_rate=2e-5, max_summary_tokens=64, references=16),

@@ -14,13 +14,13 @@ from app.domain.words import (
     BatchPurpose,
     CheckpointKind,
     LabelerKind,
-    Role,
     RoundState,
     RunState,
     SlotState,
     Stage,
 )
 from app.store.batches import UNFINISHED
+from app.store.protocols import may_judge
 from app.store.session import Session
 from app.store.tables import (
     AuditEvent,
@@ -105,7 +105,7 @@ def needed(session: Session, project_id: int, kinds: Sequence[LabelerKind]) -> t
     judges = (
         select(func.count())
         .select_from(Labeler)
-        .where(*_judges(kinds), or_(Batch.for_kind.is_(None), Labeler.kind == Batch.for_kind), or_(~assigned, theirs))
+        .where(*may_judge(kinds), or_(Batch.for_kind.is_(None), Labeler.kind == Batch.for_kind), or_(~assigned, theirs))
         .correlate(Batch)
         .scalar_subquery()
     )
@@ -135,7 +135,7 @@ def needed(session: Session, project_id: int, kinds: Sequence[LabelerKind]) -> t
         .subquery()
     )
     able: ColumnElement[int] = func.least(wanted.c.unfinished, func.greatest(0, wanted.c.judges - wanted.c.done))
-    if not session.scalar(select(exists().where(*_judges(kinds)))):
+    if not session.scalar(select(exists().where(*may_judge(kinds)))):
         able = wanted.c.unfinished
     row = session.execute(
         select(
@@ -144,17 +144,6 @@ def needed(session: Session, project_id: int, kinds: Sequence[LabelerKind]) -> t
         )
     ).one()
     return int(row[0]), int(row[1])
-
-
-def _judges(kinds: Sequence[LabelerKind]) -> list[ColumnElement[bool]]:
-    """What is true of labelers of these kinds who may be given ordinary pairs."""
-    return [
-        Labeler.role == Role.LABELER,
-        Labeler.kind.in_(kinds),
-        ~Labeler.calibrates,
-        Labeler.deactivated_at.is_(None),
-        ~Labeler.name.startswith("import:", autoescape=True),
-    ]
 
 
 def last_counted(session: Session, project_id: int) -> int:

@@ -4,6 +4,7 @@ Knows which summaries a sentinel pair can be made of. Knows nothing of what a sh
 how pairs are put up (app.store.batches).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +38,23 @@ def first_fine_tuned(session: Session, project_id: int) -> Policy | None:
     )
 
 
+def may_judge(kinds: Sequence[LabelerKind]) -> list[ColumnElement[bool]]:
+    """What is true of the Labelers of these kinds who may be given ordinary pairs: those who can sign in.
+
+    Researchers' accounts are lent other pairs.
+    """
+    return [
+        Labeler.role == Role.LABELER,
+        Labeler.kind.in_(kinds),
+        ~Labeler.calibrates,
+        Labeler.deactivated_at.is_(None),
+        ~Labeler.name.startswith("import:", autoescape=True),
+    ]
+
+
 def active_judges(session: Session) -> int:
-    """People who may be given ordinary pairs: labelers who can sign in; researchers' accounts are lent others."""
-    found = session.scalar(
-        select(func.count()).where(
-            Labeler.role == Role.LABELER,
-            Labeler.kind == LabelerKind.HUMAN,
-            ~Labeler.calibrates,
-            Labeler.deactivated_at.is_(None),
-            ~Labeler.name.startswith("import:", autoescape=True),
-        )
-    )
-    return found or 0
+    """How many people may be given ordinary pairs."""
+    return session.scalar(select(func.count()).where(*may_judge((LabelerKind.HUMAN,)))) or 0
 
 
 @dataclass(frozen=True)

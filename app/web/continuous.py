@@ -111,7 +111,7 @@ def _sampling(recipe: Recipe, now: Counts) -> str:
             f"labelers can give {now.open:,} now."
         )
     return (
-        f"Samples {many(pairs, 'pair')} when fewer than {many(rule.least_open, 'opinion')} are needed: "
+        f"Samples {many(pairs, 'pair')} when fewer than {many(rule.least_open, 'opinion')} are still needed: "
         f"{now.open:,} needed now."
     )
 

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Path, Query, Response
 from pydantic import BaseModel, Field, StrictInt
 
-from app.domain.errors import Conflict, Invalid, NotFound, Refusal
+from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.recipes import Recipe
 from app.domain.words import Role, RoundState, RunState
 from app.services import continuous, forecasts, monitor, overview, promotions, rounds, runs, watching
@@ -119,6 +119,21 @@ def rounds_page(
     return page(door.request, "rounds/rounds.html", context)
 
 
+def _from_form(
+    door: Door, recipe: int | None, begin: Callable[[Desk, int], Response], again: Callable[[Desk, str], RoundsPage]
+) -> Response:
+    """Begin what a form asks with this recipe, or show the page again with the problem beside the form."""
+    try:
+        with door.enter(*ADMIN) as desk:
+            if recipe is None:
+                raise Invalid("No recipe was chosen.", "Choose one of the list.", "recipe")
+            return begin(desk, recipe)
+    except (Conflict, Invalid, NotFound) as refusal:
+        with door.enter(*ADMIN) as desk:
+            context = again(desk, f"{refusal.what} {refusal.what_to_do}".strip())
+        return page(door.request, "rounds/rounds.html", context, 409 if isinstance(refusal, Conflict) else 422)
+
+
 @router.post("/rounds")
 def launch(
     door: DoorDep,
@@ -127,21 +142,15 @@ def launch(
 ) -> Response:
     """Launch a round."""
     simulated = with_simulated == "yes"
-    try:
-        with door.enter(*ADMIN) as desk:
-            if recipe is None:
-                raise Invalid("No recipe was chosen.", "Choose one of the list.", "recipe")
-            number = _launch(door, desk, recipe, with_simulated=simulated)
-    except (Conflict, Invalid, NotFound) as refusal:
-        with door.enter(*ADMIN) as desk:
-            problem = f"{refusal.what} {refusal.what_to_do}".strip()
-            context = _rounds_page(desk, _launch_form(desk, _disk_free(door), recipe, simulated, problem))
-        return page(door.request, "rounds/rounds.html", context, _status(refusal))
-    return redirect(f"/rounds/{number}", f"Round {number} is launched.")
 
+    def begin(desk: Desk, chosen: int) -> Response:
+        number = _launch(door, desk, chosen, with_simulated=simulated)
+        return redirect(f"/rounds/{number}", f"Round {number} is launched.")
 
-def _status(refusal: Refusal) -> int:
-    return 409 if isinstance(refusal, Conflict) else 422
+    def again(desk: Desk, problem: str) -> RoundsPage:
+        return _rounds_page(desk, _launch_form(desk, _disk_free(door), recipe, simulated, problem))
+
+    return _from_form(door, recipe, begin, again)
 
 
 def _keep_going(door: Door, desk: Desk, recipe_id: int, *, with_simulated: bool) -> None:
@@ -158,18 +167,16 @@ def keep_going(
 ) -> Response:
     """Turn continuous mode on."""
     simulated = with_simulated == "yes"
-    try:
-        with door.enter(*ADMIN) as desk:
-            if recipe is None:
-                raise Invalid("No recipe was chosen.", "Choose one of the list.", "recipe")
-            _keep_going(door, desk, recipe, with_simulated=simulated)
-    except (Conflict, Invalid, NotFound) as refusal:
-        with door.enter(*ADMIN) as desk:
-            problem = f"{refusal.what} {refusal.what_to_do}".strip()
-            filled = keeping_on.form(desk, PREFERRED, recipe, simulated, problem)
-            context = _rounds_page(desk, _launch_form(desk, _disk_free(door)), filled)
-        return page(door.request, "rounds/rounds.html", context, _status(refusal))
-    return redirect("/rounds#continuous", "Continuous mode is on.")
+
+    def begin(desk: Desk, chosen: int) -> Response:
+        _keep_going(door, desk, chosen, with_simulated=simulated)
+        return redirect("/rounds#continuous", "Continuous mode is on.")
+
+    def again(desk: Desk, problem: str) -> RoundsPage:
+        filled = keeping_on.form(desk, PREFERRED, recipe, simulated, problem)
+        return _rounds_page(desk, _launch_form(desk, _disk_free(door)), filled)
+
+    return _from_form(door, recipe, begin, again)
 
 
 @router.post("/rounds/continuous/off")

@@ -505,7 +505,7 @@ def continuous_line(recipe: Recipe) -> str:
     rule = recipe.continuous
     falling = " at first, and fewer from round to round" if rule.launch_schedule == "annealed" else ""
     return (
-        f"samples {many(rule.pairs, 'pair')} when fewer than {many(rule.least_open, 'opinion')} are needed, and "
+        f"samples {many(rule.pairs, 'pair')} when fewer than {many(rule.least_open, 'opinion')} are still needed, and "
         f"launches a round after {many(rule.launch_after, 'new preference')}{falling}; up to "
         f"{many(rule.most_opinions, 'opinion')} and {many(rule.most_rounds, 'round')}"
     )

@@ -54,7 +54,7 @@ def test_an_admin_turns_it_on_sees_what_it_does_and_turns_it_off(work: Work, adm
     fine_tuned(work)
     off = text_of(admin.get("/rounds").text)
     assert "Continuous mode off" in off
-    assert "Samples 32 pairs when fewer than 20 opinions are needed, and launches a round after 512 new" in off
+    assert "Samples 32 pairs when fewer than 20 opinions are still needed, and launches a round after 512 new" in off
     with work() as session:
         factories.pairs(session, 47)
         judge = factories.labeler(session)
@@ -62,7 +62,7 @@ def test_an_admin_turns_it_on_sees_what_it_does_and_turns_it_off(work: Work, adm
             factories.say(session, judge, showing)
     said = after(admin, "/rounds/continuous", recipe=chosen)
     assert "Continuous mode is on." in said and "Continuous mode on" in said
-    assert "Samples 32 pairs when fewer than 20 opinions are needed: 44 needed now." in said
+    assert "Samples 32 pairs when fewer than 20 opinions are still needed: 44 needed now." in said
     assert "The next round begins at 512 new preferences: 3 of 512 are there." in said
     assert "Turned on by admin" in said and "mine, version 1" in said
     assert meters(admin.get("/rounds").text) == {

