@@ -74,11 +74,10 @@ run: install ## install what is missing, then start Hone; Ctrl-C stops it
 demo: install ## go round the whole loop without a person, and print what came of it
 	@exec $(BIN)/hone demo $(ARGS)
 
-# Three processes: tests wait for browsers, servers and each other's locks long enough to keep two cores busy with three.
 test: $(STAMPS)/dev $(STAMPS)/model $(STAMPS)/chromium ## install what the tests need, then run them all
 	@chromium=$${HONE_TEST_CHROMIUM:-$$(cat $(STAMPS)/chromium)}; \
 	if [ -n "$$chromium" ]; then export HONE_TEST_CHROMIUM="$$chromium"; else unset HONE_TEST_CHROMIUM; fi; \
-	exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	exec $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(STAMPS)/dev ## labelers judge while web processes are killed and connections cut, then count what is left
 	@exec $(BIN)/python -m tests.system.chaos --seconds $(SECONDS) $(ARGS)

@@ -93,12 +93,13 @@ def test_ppo_gives_both_the_same_episodes(model: Path, tmp_path: Path, defaults:
 @pytest.mark.system
 def test_sampling_stands_beside_generate(model: Path) -> None:
     asked = ["--batch", "4", "--batches", "2", "--summary-tokens", "5", "--threads", "1"]
-    [line] = lines("benchmarks.sampling", "--model", str(model), "--samples", "2", *asked)
-    assert line["name"] == "sampling.small.k2"
-    assert list(line) == KEYS and line["conditions"].keys() >= COMMON
-    assert line["value"] > 0 and line["peer_value"] > 0
-    for tokens in (line["conditions"]["tokens"], line["conditions"]["peer_tokens"]):
-        assert 4 <= tokens <= 4 * 5, "the second batch alone"
+    found = lines("benchmarks.sampling", "--model", str(model), "--samples", "1", "--samples", "2", *asked)
+    assert [line["name"] for line in found] == ["sampling.small.k1", "sampling.small.k2"]
+    for line in found:
+        assert list(line) == KEYS and line["conditions"].keys() >= COMMON
+        assert line["value"] > 0 and line["peer_value"] > 0
+        for tokens in (line["conditions"]["tokens"], line["conditions"]["peer_tokens"]):
+            assert 4 <= tokens <= 4 * 5, "the second batch alone"
 
 
 def test_a_batch_holds_whole_documents(model: Path) -> None:
