@@ -11,11 +11,11 @@ from app import samples
 from app.domain.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.domain.words import LabelerKind
 from app.services.people import Viewer
-from app.services.projects import the_project
+from app.services.projects import entrance, the_project
 from app.store import guidelines, people
-from app.store.guidelines import Version
+from app.store.guidelines import Entrance, Version
 from app.store.session import Session
-from app.store.tables import Guideline, Project
+from app.store.tables import Guideline
 
 LONGEST = 100_000
 # Two texts are compared whenever somebody looks at them: with very many lines that would take minutes.
@@ -41,14 +41,14 @@ def in_force(session: Session) -> Guideline | None:
     return guidelines.newest(session, the_project(session).id)
 
 
-def unread(session: Session, viewer: Viewer, project: Project | None = None) -> int | None:
+def unread(session: Session, viewer: Viewer, met: Entrance | None = None) -> int | None:
     """The number of the version that this account has to confirm before it judges; None when it has nothing to.
 
     Simulated labelers cannot read, and accounts that do not judge need not say that they did.
     """
     if not viewer.judges or viewer.kind is not LabelerKind.HUMAN:
         return None
-    return guidelines.unconfirmed(session, (project or the_project(session)).id, viewer.id)
+    return (met or entrance(session, viewer.id)).unread
 
 
 def last_read(session: Session, viewer: Viewer) -> Guideline | None:

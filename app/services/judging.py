@@ -18,11 +18,12 @@ from app.domain.words import BatchKind, FlagReason, SkipReason, SlotState
 from app.services import onboarding, rounds, standing
 from app.services.onboarding import Feedback, First
 from app.services.people import Viewer
-from app.services.projects import the_project
+from app.services.projects import entrance
 from app.store import answers, queueing
+from app.store.guidelines import Entrance
 from app.store.queueing import Desk, Lease, Shown, Terms
 from app.store.session import Session
-from app.store.tables import Preference, Project, Rating
+from app.store.tables import Preference, Rating
 
 MOST_AHEAD = 20
 LONGEST_WORDS = 4000
@@ -105,20 +106,20 @@ def leases(session: Session, viewer: Viewer, ahead: int, lasts: timedelta, page_
     _may_judge(viewer)
     if not 1 <= ahead <= MOST_AHEAD:
         raise Invalid(f"A labeler holds 1 to {MOST_AHEAD} pairs.", "Ask for fewer.", "ahead")
-    before = onboarding.what_first(session, viewer)
+    met = entrance(session, viewer.id)
+    before = onboarding.what_first(session, met, viewer)
     if before is not None:
         return Handed(queueing.held(session, viewer.id), before)
-    project = the_project(session)
     queueing.lock_queue_of(session, viewer.id)
-    desk = queueing.desk(session, project.id, viewer.id, viewer.kind)
+    desk = queueing.desk(session, met.project_id, viewer.id, viewer.kind)
     if desk.expired:
         queueing.renew(session, viewer.id, lasts)
         count_surplus(session, queueing.release_expired(session))
-        desk = queueing.desk(session, project.id, viewer.id, viewer.kind)
+        desk = queueing.desk(session, met.project_id, viewer.id, viewer.kind)
     due = [place for place in desk.places if place.due]
     terms = Terms(viewer.id, lasts, page_version)
     for _ in range(desk.holds, ahead):
-        if not _given_one_more(session, project, viewer, desk, terms):
+        if not _given_one_more(session, met, viewer, desk, terms):
             break
     if any(not place.due for place in due):
         # Searched from its start without finding anything: what is open there may be for nobody.
@@ -126,16 +127,16 @@ def leases(session: Session, viewer: Viewer, ahead: int, lasts: timedelta, page_
     return Handed(queueing.held(session, viewer.id))
 
 
-def _given_one_more(session: Session, project: Project, viewer: Viewer, desk: Desk, terms: Terms) -> bool:
+def _given_one_more(session: Session, met: Entrance, viewer: Viewer, desk: Desk, terms: Terms) -> bool:
     usual = desk.places[0] if desk.places else None
     if any(place.gold_share for place in desk.places):
         usual = queueing.next_place(session, viewer.id, desk.places)
     gold_share = 0.0 if usual is None else usual.gold_share
-    slot_id = standing.lend(session, project, viewer, gold_share, waiting=desk.addressed)
+    slot_id = standing.lend(session, met, viewer, gold_share, waiting=desk.addressed)
     if slot_id is not None:
         notes_first = None if usual is None else usual.notes_first
         return queueing.lease(session, terms, slot_id, notes_first) is not None
-    if standing.lent_only(session, project, viewer):
+    if standing.lent_only(session, met, viewer):
         return False
     return queueing.claim(session, terms, desk.places) is not None
 

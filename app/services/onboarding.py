@@ -14,11 +14,12 @@ from app.domain.qualifying import Trial, agrees, decide
 from app.domain.words import LabelerKind, Role
 from app.services import guidelines
 from app.services.people import Viewer
-from app.services.projects import the_project
+from app.services.projects import entrance, the_project
 from app.store import people, qualifications, queueing
+from app.store.guidelines import Entrance
 from app.store.qualifications import Newcomer, Tried
 from app.store.session import Session
-from app.store.tables import Labeler, Project, Qualification
+from app.store.tables import Labeler, Qualification
 
 LONGEST_REASON = 1000
 
@@ -58,55 +59,52 @@ NOT_PASSED = First(
 NO_PAIRS = First("The practice pairs are not ready yet. This page looks again by itself.", "", "")
 
 
-def what_first(session: Session, viewer: Viewer) -> First | None:
+def what_first(session: Session, met: Entrance, viewer: Viewer) -> First | None:
     """What the labeler has to do before they are given pairs; None when they may begin, or go on."""
     if viewer.kind is not LabelerKind.HUMAN:
         return None
-    project = the_project(session)
-    if guidelines.unread(session, viewer, project) is not None:
+    if guidelines.unread(session, viewer, met) is not None:
         return NEW_WORDS if guidelines.last_read(session, viewer) else UNREAD
-    if not Gate.of(project.gate).required:
-        return None
-    return _settled(session, project, viewer) if practises(session, project, viewer) else None
+    return _settled(session, met, viewer) if practises(session, met, viewer) else None
 
 
-def practises(session: Session, project: Project, viewer: Viewer) -> bool:
+def practises(session: Session, met: Entrance, viewer: Viewer) -> bool:
     """Whether the labeler is given qualification pairs and nothing else: the gate is shut, and they have not passed it.
 
     Researchers' judging accounts and simulated labelers are not asked to qualify.
     """
-    if not Gate.of(project.gate).required or viewer.calibrates or viewer.kind is not LabelerKind.HUMAN:
+    if not Gate.of(met.gate).required or viewer.calibrates or viewer.kind is not LabelerKind.HUMAN:
         return False
-    decision = qualifications.newest(session, project.id, viewer.id)
+    decision = qualifications.newest(session, met.project_id, viewer.id)
     return decision is None or not decision.passed
 
 
-def _settled(session: Session, project: Project, viewer: Viewer) -> First | None:
+def _settled(session: Session, met: Entrance, viewer: Viewer) -> First | None:
     """Decide on a newcomer when their last practice pair is done. What they have to do first after that."""
     # Answers, skips and looks of one labeler come one at a time, so that each end is decided once.
     queueing.lock_queue_of(session, viewer.id)
-    decision = qualifications.newest(session, project.id, viewer.id)
+    decision = qualifications.newest(session, met.project_id, viewer.id)
     if decision is not None and decision.passed:
         return None
     if decision is not None and decision.decided_by is None:
         return NOT_PASSED
-    if qualifications.left(session, project.id, viewer.id):
+    if qualifications.left(session, met.project_id, viewer.id):
         return None
-    trials = _attempt(qualifications.tried(session, project.id, viewer.id), decision)
+    trials = _attempt(qualifications.tried(session, met.project_id, viewer.id), decision)
     skipped = qualifications.passed_on(
-        session, project.id, viewer.id, None if decision is None else decision.created_at
+        session, met.project_id, viewer.id, None if decision is None else decision.created_at
     )
     if not trials and not skipped:
         return NO_PAIRS
     outcome = decide(
-        Gate.of(project.gate),
+        Gate.of(met.gate),
         [Trial(each.value, each.verdict, each.seconds) for each in trials],
         len(trials) + skipped,
     )
     qualifications.add(
         session,
         Qualification(
-            project_id=project.id,
+            project_id=met.project_id,
             labeler_id=viewer.id,
             passed=outcome.passed,
             answers=outcome.answers,
@@ -135,9 +133,9 @@ def feedback(session: Session, viewer: Viewer, showing_id: UUID) -> Feedback | N
     found = qualifications.practice(session, showing_id, viewer.id)
     if found is None:
         return None
-    project = the_project(session)
-    if practises(session, project, viewer):
-        _settled(session, project, viewer)
+    met = entrance(session, viewer.id)
+    if practises(session, met, viewer):
+        _settled(session, met, viewer)
     return Feedback(turned(found.verdict, found.swapped), found.reason, agrees(found.value, found.verdict))
 
 

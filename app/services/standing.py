@@ -8,16 +8,16 @@ from app.domain.words import BatchPurpose, LabelerKind
 from app.services import onboarding
 from app.services.people import Viewer
 from app.store import standing
+from app.store.guidelines import Entrance
 from app.store.session import Session
-from app.store.tables import Project
 
 
-def lent_only(session: Session, project: Project, viewer: Viewer) -> bool:
+def lent_only(session: Session, met: Entrance, viewer: Viewer) -> bool:
     """Whether the labeler is given nothing but what `lend` gives: researchers' accounts, and newcomers who practise."""
-    return viewer.calibrates or onboarding.practises(session, project, viewer)
+    return viewer.calibrates or onboarding.practises(session, met, viewer)
 
 
-def lend(session: Session, project: Project, viewer: Viewer, gold_share: float, *, waiting: bool) -> int | None:
+def lend(session: Session, met: Entrance, viewer: Viewer, gold_share: float, *, waiting: bool) -> int | None:
     """A slot addressed to this labeler that is to be leased to them now, before any ordinary one; None for none.
 
     Called once per pair that the labeler is about to be given. `waiting`: open slots addressed to them are there, which
@@ -27,30 +27,30 @@ def lend(session: Session, project: Project, viewer: Viewer, gold_share: float, 
     """
     if viewer.kind is not LabelerKind.HUMAN:
         return None
-    if onboarding.practises(session, project, viewer):
-        return _next(session, project, viewer, BatchPurpose.QUALIFICATION)
-    again = standing.waiting(session, project.id, BatchPurpose.ORDINARY, viewer.id) if waiting else None
+    if onboarding.practises(session, met, viewer):
+        return _next(session, met, viewer, BatchPurpose.QUALIFICATION)
+    again = standing.waiting(session, met.project_id, BatchPurpose.ORDINARY, viewer.id) if waiting else None
     if again is not None:
         return again
     if viewer.calibrates:
-        pair = standing.next_to_calibrate(session, project.id, viewer.id)
+        pair = standing.next_to_calibrate(session, met.project_id, viewer.id)
         return None if pair is None else standing.address(session, pair, viewer.id)
-    if _gold_is_due(session, project, viewer, gold_share):
-        return _next(session, project, viewer, BatchPurpose.GOLD)
+    if _gold_is_due(session, met, viewer, gold_share):
+        return _next(session, met, viewer, BatchPurpose.GOLD)
     return None
 
 
-def _next(session: Session, project: Project, viewer: Viewer, purpose: BatchPurpose) -> int | None:
+def _next(session: Session, met: Entrance, viewer: Viewer, purpose: BatchPurpose) -> int | None:
     """A slot of the labeler that came back, or else one of the next pair that is new to them."""
-    again = standing.waiting(session, project.id, purpose, viewer.id)
+    again = standing.waiting(session, met.project_id, purpose, viewer.id)
     if again is not None:
         return again
-    pair = standing.next_pair(session, project.id, purpose, viewer.id)
+    pair = standing.next_pair(session, met.project_id, purpose, viewer.id)
     return None if pair is None else standing.address(session, pair, viewer.id)
 
 
-def _gold_is_due(session: Session, project: Project, viewer: Viewer, share: float) -> bool:
+def _gold_is_due(session: Session, met: Entrance, viewer: Viewer, share: float) -> bool:
     if share == 0:
         return False
-    turns = standing.take_turn(session, project.id, viewer.id, share)
-    return turns is not None and due(turns - share, share, f"{project.salt}/{viewer.id}")
+    turns = standing.take_turn(session, met.project_id, viewer.id, share)
+    return turns is not None and due(turns - share, share, f"{met.salt}/{viewer.id}")

@@ -262,7 +262,7 @@ class Before:
 
 def before(session: Session, said: _Said, subject_id: int, labeler_id: int, key: UUID) -> Before:
     """What came with this key, on whatever subject, and what the labeler said of this comparison or summary."""
-    rows = directly(session, _BEFORE[said], subject=subject_id, labeler=labeler_id, key=key).all()
+    rows = directly(session, _BEFORE[said], subject=subject_id, labeler=labeler_id, key=key)
     sent, newest = (next((Answer(*row[:6]) for row in rows if row[place]), None) for place in (6, 7))
     return Before(sent, newest)
 
@@ -319,8 +319,8 @@ def count_after_all(session: Session, slot: Slot, answer: Answer) -> None:
 
 def progress(session: Session, labeler_id: int) -> tuple[int, int]:
     """How many comparisons and summaries the labeler has answered since midnight UTC, and in all."""
-    row = directly(session, _PROGRESS, labeler=labeler_id).one()
-    return row[0], row[1]
+    today, total = directly(session, _PROGRESS, labeler=labeler_id)[0]
+    return today, total
 
 
 # Notes and flags

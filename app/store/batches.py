@@ -38,7 +38,7 @@ from app.domain.words import (
     SlotState,
     Split,
 )
-from app.store.session import Session, directly
+from app.store.session import Session, directly, first
 from app.store.slices import slices
 from app.store.tables import (
     Batch,
@@ -603,7 +603,7 @@ def count_comparisons(session: Session, round_id: int) -> dict[Split, int]:
 
 def round_judged(session: Session, batch_id: int) -> int | None:
     """The round that this batch was put up for, if it waits for people and has all the opinions that it asked for."""
-    found: int | None = directly(session, _ROUND_JUDGED, batch=batch_id).scalar()
+    found: int | None = first(directly(session, _ROUND_JUDGED, batch=batch_id))
     return found
 
 

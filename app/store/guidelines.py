@@ -4,12 +4,13 @@ Knows that versions are only added. Knows nothing of Markdown or of who must rea
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, func, select
+from sqlalchemy import BigInteger, bindparam, case, exists, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from app.store.session import Session, directly
-from app.store.tables import Confirmation, Guideline, Labeler
+from app.store.tables import Confirmation, Guideline, Labeler, Project
 
 
 def newest(session: Session, project_id: int) -> Guideline | None:
@@ -69,27 +70,43 @@ def confirmed(session: Session, project_id: int, labeler_id: int) -> Guideline |
     )
 
 
+@dataclass(frozen=True)
+class Entrance:
+    """A project as a labeler who comes for pairs meets it.
+
+    `unread`: the number of the guidelines in force, where the labeler has not confirmed them. `gate`: what newcomers
+    must show, as it is stored (app.domain.protocols.Gate).
+    """
+
+    project_id: int
+    salt: str
+    gate: dict[str, Any]
+    unread: int | None
+
+
 _IN_FORCE = (
     select(Guideline.id, Guideline.version)
-    .where(Guideline.project_id == bindparam("project", type_=BigInteger))
+    .where(Guideline.project_id == Project.id)
     .order_by(Guideline.version.desc())
     .limit(1)
-    .subquery()
+    .lateral()
+)
+_READ = exists().where(
+    Confirmation.guideline_id == _IN_FORCE.c.id,
+    Confirmation.labeler_id == bindparam("labeler", type_=BigInteger),
 )
 # Built once: it runs whenever a labeler asks for pairs.
-_UNCONFIRMED = select(_IN_FORCE.c.version).where(
-    ~select(Confirmation.guideline_id)
-    .where(
-        Confirmation.guideline_id == _IN_FORCE.c.id,
-        Confirmation.labeler_id == bindparam("labeler", type_=BigInteger),
-    )
-    .exists()
+_ENTRANCE = (
+    select(Project.id, Project.salt, Project.gate, case((~_READ, _IN_FORCE.c.version)))
+    .outerjoin(_IN_FORCE, true())
+    .order_by(Project.id)
+    .limit(1)
 )
 
 
-def unconfirmed(session: Session, project_id: int, labeler_id: int) -> int | None:
-    """The number of the version in force, if the labeler has not confirmed it."""
-    return directly(session, _UNCONFIRMED, project=project_id, labeler=labeler_id).scalar()
+def entrance(session: Session, labeler_id: int) -> Entrance | None:
+    """What stands between the labeler and pairs; None before there is a project."""
+    return next((Entrance(*row) for row in directly(session, _ENTRANCE, labeler=labeler_id)), None)
 
 
 def confirm(session: Session, labeler_id: int, guideline_id: int) -> None:

@@ -161,6 +161,10 @@ class Account:
     calibrates: bool
 
 
+def _account(key: int, name: str, role: str, kind: str, calibrates: bool) -> Account:
+    return Account(key, name, Role(role), LabelerKind(kind), calibrates)
+
+
 _MARKED_EVERY = timedelta(minutes=1)
 _ACCOUNT = select(Labeler.id, Labeler.name, Labeler.role, Labeler.kind, Labeler.calibrates)
 _SIGNED_IN = (
@@ -190,10 +194,10 @@ def account_of_sign_in(session: Session, token_hash: bytes, idle: timedelta) -> 
 
     Marks the session as seen, at most once a minute, so that judging does not write the row at every answer.
     """
-    row = directly(session, _SIGNED_IN, token=token_hash, idle=idle).one_or_none()
-    if row is None:
+    rows = directly(session, _SIGNED_IN, token=token_hash, idle=idle)
+    if not rows:
         return None
-    *account, sign_in_id, unmarked = row
+    *account, sign_in_id, unmarked = rows[0]
     if unmarked:
         session.execute(
             update(SignIn)
@@ -201,7 +205,7 @@ def account_of_sign_in(session: Session, token_hash: bytes, idle: timedelta) -> 
             .values(seen_at=func.now())
             .execution_options(synchronize_session=False)
         )
-    return Account(*account)
+    return _account(*account)
 
 
 def end_sign_ins(session: Session, labeler_id: int, *, but: bytes | None = None) -> None:
@@ -304,10 +308,10 @@ def revoke_token(session: Session, labeler_id: int, token_id: int) -> bool:
 
 def account_of_token(session: Session, token_hash: bytes) -> Account | None:
     """Whose API token this is; None when revoked or the account is closed."""
-    row = directly(session, _TOKEN, token=token_hash).one_or_none()
-    if row is None:
+    rows = directly(session, _TOKEN, token=token_hash)
+    if not rows:
         return None
-    *account, token_id, unmarked = row
+    *account, token_id, unmarked = rows[0]
     if unmarked:
         session.execute(
             update(ApiToken)
@@ -315,7 +319,7 @@ def account_of_token(session: Session, token_hash: bytes) -> Account | None:
             .values(used_at=func.now())
             .execution_options(synchronize_session=False)
         )
-    return Account(*account)
+    return _account(*account)
 
 
 def audit(

@@ -40,7 +40,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import aliased
 
 from app.domain.words import BatchKind, BatchPurpose, LabelerKind, SkipReason, SlotState
-from app.store.session import Session, directly
+from app.store.session import Session, directly, first
 from app.store.standing import met, same_pair
 from app.store.tables import (
     Batch,
@@ -104,10 +104,12 @@ def lock_queue_of(session: Session, labeler_id: int) -> None:
 
 def try_lock_queue_of(session: Session, labeler_id: int) -> bool:
     """The same for somebody else's queue, without waiting: False while that labeler is at it."""
-    return bool(directly(session, _TRY_LOCK, labeler=labeler_id % 2**31).scalar())
+    return bool(first(directly(session, _TRY_LOCK, labeler=labeler_id % 2**31)))
 
 
-_LOCK = text("select pg_advisory_xact_lock(4172001, :labeler)")
+# A connection keeps its plans, and one that was made while a table was empty would read all of it when it is full: to
+# the end of such a transaction everything is found by its index.
+_LOCK = text("select pg_advisory_xact_lock(4172001, :labeler), set_config('enable_seqscan', 'off', true)")
 _TRY_LOCK = text("select pg_try_advisory_xact_lock(4172001, :labeler)")
 
 
@@ -193,19 +195,21 @@ _HELD = (
 _SHOWN = _leases().where(Showing.id == bindparam("showing", type_=Uuid))
 
 
-def _lease(row: Any) -> Lease:
-    sides = 2 if row.kind is BatchKind.COMPARE else 1
+def _lease(row: tuple[Any, ...]) -> Lease:
+    showing_id, kind, practice, notes_first, title, community, post, *texts_and_notes, expires_at = row
+    task = BatchKind(kind)
+    sides = 2 if task is BatchKind.COMPARE else 1
     return Lease(
-        showing_id=row.id,
-        task=row.kind,
-        practice=row.practice,
-        notes_first=row.notes_first,
-        title=row.title,
-        community=row.community,
-        post=row.post,
-        texts=(row.text_one, row.text_two)[:sides],
-        notes=(row.note_one, row.note_two)[:sides],
-        expires_at=row.expires_at,
+        showing_id=showing_id,
+        task=task,
+        practice=practice,
+        notes_first=notes_first,
+        title=title,
+        community=community,
+        post=post,
+        texts=tuple(texts_and_notes[:sides]),
+        notes=tuple(texts_and_notes[2 : 2 + sides]),
+        expires_at=expires_at,
     )
 
 
@@ -216,8 +220,8 @@ def held(session: Session, labeler_id: int) -> list[Lease]:
 
 def shown(session: Session, labeler_id: int, showing_id: UUID) -> Lease | None:
     """What the labeler was shown by this showing, whether they still hold it or not. None for somebody else's."""
-    row = directly(session, _SHOWN, labeler=labeler_id, showing=showing_id).one_or_none()
-    return None if row is None else _lease(row)
+    rows = directly(session, _SHOWN, labeler=labeler_id, showing=showing_id)
+    return _lease(rows[0]) if rows else None
 
 
 # Claims
@@ -311,9 +315,10 @@ _DESK = _desk()
 
 def desk(session: Session, project_id: int, labeler_id: int, kind: LabelerKind) -> Desk:
     """How things stand for a labeler who asks for more. Places come in the order in which they are to be searched."""
-    rows = directly(session, _DESK, labeler=labeler_id, project=project_id, kind=kind).all()
+    rows = directly(session, _DESK, labeler=labeler_id, project=project_id, kind=kind)
     holds, addressed, expired = rows[0][:3]
-    return Desk(holds, addressed, expired, [Place(*row[3:]) for row in rows if row[3] is not None])
+    places = [Place(row[3], BatchKind(row[4]), *row[5:]) for row in rows if row[3] is not None]
+    return Desk(holds, addressed, expired, places)
 
 
 def _untouched(kind: BatchKind) -> list[ColumnElement[bool]]:
@@ -506,14 +511,15 @@ def _take_between(
     session: Session, terms: Terms, place: Place, after: int, until: int, *, again: bool = False
 ) -> UUID | None:
     values = terms.values(batch=place.batch_id, notes_first=place.notes_first, after=after, until=until)
-    taken = directly(session, _TAKE[place.kind, again], **values).one_or_none()
-    if taken is None:
+    taken = directly(session, _TAKE[place.kind, again], **values)
+    if not taken:
         return None
-    showing_id: UUID = taken[0]
+    showing_id: UUID = taken[0][0]
+    slot_id: int = taken[0][1]
     if again:
-        place.again = taken[1]
+        place.again = slot_id
     else:
-        place.after = taken[1]
+        place.after = slot_id
     return showing_id
 
 
@@ -521,7 +527,7 @@ def _until(session: Session, place: Place) -> int:
     """Up to which slot a search from the batch's start goes this time. One for new slots that began there was one."""
     if not place.after:
         return _END
-    number, last = directly(session, _STRETCH, batch=place.batch_id, after=place.again, most=MOST_SEARCHED).one()
+    number, last = directly(session, _STRETCH, batch=place.batch_id, after=place.again, most=MOST_SEARCHED)[0]
     return last if number == MOST_SEARCHED else _END
 
 
@@ -531,7 +537,7 @@ def next_place(session: Session, labeler_id: int, places: list[Place]) -> Place 
 
         def there(after: int, until: int, place: Place = place) -> bool:
             values = {"labeler": labeler_id, "batch": place.batch_id, "notes_first": place.notes_first}
-            return directly(session, _PEEK[place.kind], **values, after=after, until=until).first() is not None
+            return bool(directly(session, _PEEK[place.kind], **values, after=after, until=until))
 
         if there(place.after, _END) or (place.due and place.after and there(place.again, _until(session, place))):
             return place
@@ -544,7 +550,7 @@ def lease(session: Session, terms: Terms, slot_id: int, notes_first: bool | None
     `notes_first`: whether the pair that they would be given otherwise asks for notes; a gold pair must not be told
     apart by it.
     """
-    found: UUID | None = directly(session, _LEND, **terms.values(slot=slot_id, notes_first=notes_first)).scalar()
+    found: UUID | None = first(directly(session, _LEND, **terms.values(slot=slot_id, notes_first=notes_first)))
     return found
 
 
@@ -562,7 +568,7 @@ _RENEW = (
 
 def extend(session: Session, labeler_id: int, showings: list[UUID], lasts: timedelta) -> datetime | None:
     """Keep these leases of the labeler longer; those that are gone are left. The new end, or None when all are gone."""
-    until: datetime | None = directly(session, _EXTEND, labeler=labeler_id, showings=showings, lasts=lasts).scalar()
+    until: datetime | None = first(directly(session, _EXTEND, labeler=labeler_id, showings=showings, lasts=lasts))
     return until
 
 
@@ -635,10 +641,12 @@ _THEIRS = _OF_SHOWING.where(
 def lock_shown(session: Session, showing_id: UUID, labeler_id: int) -> Shown | None:
     """The labeler's own showing and its slot, locked while it is theirs. None for an unknown id or somebody else's."""
     values = {"showing": showing_id, "labeler": labeler_id}
-    row = directly(session, _THEIRS, **values).one_or_none()
-    if row is None:
-        row = directly(session, _OF_SHOWING, **values).one_or_none()
-    return None if row is None else Shown(*tuple(row))
+    rows = directly(session, _THEIRS, **values) or directly(session, _OF_SHOWING, **values)
+    if not rows:
+        return None
+    row = rows[0]
+    for_kind = None if row[11] is None else LabelerKind(row[11])
+    return Shown(*row[:9], *(SlotState(row[9]), row[10], for_kind, *row[12:]))
 
 
 def _same_subject(shown: Shown) -> ColumnElement[bool]:
@@ -744,7 +752,7 @@ def release_expired(session: Session) -> list[int]:
 
     Rows that others work on are left to them.
     """
-    return sorted(directly(session, _RELEASE).scalars())
+    return sorted(row[0] for row in directly(session, _RELEASE))
 
 
 _RELEASE = (

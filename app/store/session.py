@@ -4,12 +4,16 @@ Knows how a transaction begins and ends, and that jobs leave after the commit. K
 """
 
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, create_engine, event
-from sqlalchemy.engine import CursorResult, Engine
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import ClauseElement, create_engine, event
+from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -36,6 +40,7 @@ __all__ = [
     "connect",
     "directly",
     "enqueue",
+    "first",
     "unit_of_work",
 ]
 
@@ -83,12 +88,38 @@ def enqueue(session: Session, job: Job) -> None:
     session.info.setdefault("jobs", []).append(job)
 
 
-def directly(session: Session, statement: Executable, **values: Any) -> CursorResult[*tuple[Any, ...]]:
-    """Execute a statement that was built once, past the ORM, whose bookkeeping would take longer than the database.
+def directly(session: Session, statement: ClauseElement, **values: Any) -> list[tuple[Any, ...]]:
+    """The rows of a statement that was built once, sent past SQLAlchemy, which would take longer than the database.
 
-    For what is asked with every judgement. Nothing is flushed before, and rows hold columns, not entities.
+    For what is asked with every judgement. Nothing is flushed before, rows hold columns as psycopg reads them (a word
+    of a closed vocabulary is a string), and errors are psycopg's.
     """
-    return session.connection().execute(statement, values)
+    connection = session.connection()
+    words, own = _rendered(statement, connection.dialect)
+    driver: psycopg.Connection | None = connection.connection.driver_connection
+    assert driver is not None, "the pool has just given it"
+    cursor = driver.execute(words, own | _plain(values))
+    # Not `cursor.description`, which describes every column.
+    return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
+
+
+def first(rows: list[tuple[Any, ...]]) -> Any:
+    """The first column of the first of these rows; None where there is none."""
+    return rows[0][0] if rows else None
+
+
+@cache
+def _rendered(statement: ClauseElement, dialect: Dialect) -> tuple[bytes, dict[str, Any]]:
+    """A statement as psycopg takes it, and the values written in it. Kept for as long as the process runs."""
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled).encode(), _plain(compiled.params)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: Jsonb(value) if isinstance(value, dict) else value.value if isinstance(value, Enum) else value
+        for name, value in values.items()
+    }
 
 
 @contextmanager
@@ -109,6 +140,10 @@ def unit_of_work(sessions: Sessions, send: Send) -> Iterator[Session]:
         state = getattr(error.orig, "sqlstate", None) or ""
         if error.connection_invalidated or error.statement is None or state.startswith(_PASSING):
             raise DatabaseUnreachable(str(error.orig).splitlines()[0]) from error
+        raise
+    except psycopg.OperationalError as error:  # of a statement that was sent directly
+        if error.sqlstate is None or error.sqlstate.startswith(_PASSING):
+            raise DatabaseUnreachable(str(error).splitlines()[0]) from error
         raise
     for job in jobs:
         send(job)

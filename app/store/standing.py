@@ -30,7 +30,7 @@ from sqlalchemy.orm import aliased
 
 from app.domain.words import BatchKind, BatchPurpose, SlotState
 from app.store.batches import UNFINISHED, name_is_taken
-from app.store.session import Session, directly
+from app.store.session import Session, directly, first
 from app.store.tables import Batch, Comparison, Labeler, Preference, Project, QueuePlace, Skip, Slot, Verdict
 
 NAMES = {BatchPurpose.GOLD: "Gold pairs", BatchPurpose.QUALIFICATION: "Qualification pairs"}
@@ -146,7 +146,8 @@ def next_pair(session: Session, project_id: int, purpose: BatchPurpose, labeler_
     The oldest, so that whoever takes several in one transaction locks them in the order of everybody else. A gold pair
     is not lent to somebody who has met the pair it was copied from, or another copy of it.
     """
-    return directly(session, _NEXT[purpose], project=project_id, labeler=labeler_id).scalar()
+    pair: int | None = first(directly(session, _NEXT[purpose], project=project_id, labeler=labeler_id))
+    return pair
 
 
 def _waiting(purpose: BatchPurpose) -> Select[int]:
@@ -173,7 +174,8 @@ _WAITING = {purpose: _waiting(purpose) for purpose in BatchPurpose}
 
 def waiting(session: Session, project_id: int, purpose: BatchPurpose, labeler_id: int) -> int | None:
     """The oldest open slot that was made for the labeler in a batch of this purpose, and came back."""
-    return directly(session, _WAITING[purpose], project=project_id, labeler=labeler_id).scalar()
+    slot: int | None = first(directly(session, _WAITING[purpose], project=project_id, labeler=labeler_id))
+    return slot
 
 
 def _to_calibrate(*, again: bool) -> Select[int]:
@@ -214,7 +216,7 @@ def next_to_calibrate(session: Session, project_id: int, labeler_id: int) -> int
     """
     session.execute(text("select pg_advisory_xact_lock(4172009, :project)"), {"project": project_id % 2**31})
     for query in _TO_CALIBRATE:
-        found: int | None = directly(session, query, project=project_id, labeler=labeler_id).scalar()
+        found: int | None = first(directly(session, query, project=project_id, labeler=labeler_id))
         if found is not None:
             return found
     return None
@@ -263,7 +265,8 @@ def take_turn(session: Session, project_id: int, labeler_id: int, share: float) 
 
     None when the project has no gold batch, or it is paused. The labeler's queue has to be locked.
     """
-    return directly(session, _TURN, project=project_id, labeler=labeler_id, share=share).scalar()
+    turns: float | None = first(directly(session, _TURN, project=project_id, labeler=labeler_id, share=share))
+    return turns
 
 
 def void_unfinished(session: Session, comparison_id: int) -> None:

@@ -12,7 +12,7 @@ from app.domain.protocols import Gate, Protocol
 from app.domain.words import BatchPurpose, ComparisonKind, LabelerKind, Role, SkipReason, SlotState
 from app.services import comparisons, judging, onboarding, standing, verdicts
 from app.services.people import Viewer
-from app.services.projects import the_project
+from app.services.projects import entrance, the_project
 from app.store import answers, batches, people, queueing
 from app.store import standing as store
 from app.store.session import Session, Sessions
@@ -369,7 +369,7 @@ def test_researchers_judge_what_is_for_them_and_what_others_share_and_nothing_el
         session.get_one(Comparison, calibration).kind = ComparisonKind.CALIBRATION
         session.flush()
         rosa = researcher(session, "Rosa's")
-        assert standing.lent_only(session, the_project(session), rosa)
+        assert standing.lent_only(session, entrance(session, rosa.id), rosa)
         held = make.hold(session, rosa, 9)
         assert kinds(session, held) == [ComparisonKind.SHARED, ComparisonKind.CALIBRATION]
         for showing in held:

@@ -11,7 +11,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
+from psycopg import Cursor
 from sqlalchemy import Connection, delete, event, select, text, update
 
 from app.domain.words import SkipReason
@@ -84,22 +86,35 @@ def _analyze(sessions: Sessions) -> None:
 
 @contextmanager
 def _written(session: Session) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that are sent in the block, with their values."""
+    """The statements that are sent in the block, through SQLAlchemy or past it, with their values."""
     seen: list[tuple[str, Any]] = []
     connection = session.connection()
+    driver = _driver(session)
+    send = driver.execute
 
     def note(_connection: Connection, _cursor: object, statement: str, values: Any, *_: object) -> None:
         seen.append((statement, values))
 
+    def note_and_send(statement: bytes, values: Any) -> Cursor:
+        seen.append((statement.decode(), values))
+        return send(statement, values)
+
     event.listen(connection, "before_cursor_execute", note)
+    driver.execute = note_and_send  # type: ignore[method-assign, assignment]
     yield seen
+    driver.execute = send  # type: ignore[method-assign]
     event.remove(connection, "before_cursor_execute", note)
+
+
+def _driver(session: Session) -> psycopg.Connection:
+    driver: psycopg.Connection | None = session.connection().connection.driver_connection
+    assert driver is not None
+    return driver
 
 
 def _plans(session: Session, statement: str, values: Any) -> list[str]:
     """The plan for these values, and the one for any."""
-    driver = session.connection().connection.driver_connection
-    assert driver is not None
+    driver = _driver(session)
     if not values:
         return []
     kinds = {bool: "::boolean", int: "::integer", str: "::text", timedelta: "::interval", UUID: "::uuid"}
@@ -133,6 +148,8 @@ def test_every_statement_of_a_turn_goes_by_indexes_however_long_the_queue(own_se
     with own_sessions() as session:
         with _written(session) as statements:
             _one_turn(session, worker)
+        # What the planner chooses by itself.
+        session.execute(text("set local enable_seqscan = on"))
         claims = 0
         for statement, values in statements:
             for plan in _plans(session, statement, values):
@@ -144,6 +161,19 @@ def test_every_statement_of_a_turn_goes_by_indexes_however_long_the_queue(own_se
                     assert "using ix_comparison_copied on comparison" in plan
                     assert "Sort" not in plan
         assert claims >= 6
+
+
+def test_a_plan_that_is_made_while_the_tables_are_empty_serves_them_when_they_are_full(own_sessions: Sessions) -> None:
+    """Connections keep their plans: one that reads a whole table, since it is small, would be kept as it grows."""
+    with unit_of_work(own_sessions, print) as session:
+        worker = _fill(session, 10, seen=0)
+    _analyze(own_sessions)
+    with own_sessions() as session:
+        with _written(session) as statements:
+            _one_turn(session, worker)
+        plans = [plan for each in statements for plan in _plans(session, *each)]
+        assert len(plans) > 30
+        assert [plan for plan in plans if re.search(rf"Seq Scan on ({GROWS})\b", plan)] == []
 
 
 def _claimed(session: Session, worker: Viewer) -> int:
