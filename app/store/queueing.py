@@ -93,6 +93,11 @@ _OPEN_TO_ALL = [Slot.batch_id == _BATCH, _is(SlotState.OPEN), Slot.for_labeler_i
 _LAST_OPEN = func.coalesce(select(func.max(Slot.id)).where(*_OPEN_TO_ALL).scalar_subquery(), 0)
 
 
+# What the labeler holds, said as its index says it. To the planner `state = 'leased'` would fit the index of all that
+# anybody holds or has answered as well, and a plan made while there was little of that reads all of it ever after.
+_HOLDS = [Slot.lease_expires_at.is_not(None), Slot.labeler_id == _LABELER]
+
+
 def _notes_first() -> ColumnElement[bool]:
     return func.coalesce(Batch.protocol["notes_first"].as_boolean(), False)
 
@@ -187,11 +192,7 @@ def _leases() -> Select[Any]:
     )
 
 
-_HELD = (
-    _leases()
-    .where(Slot.showing_id == Showing.id, _is(SlotState.LEASED), Slot.labeler_id == _LABELER)
-    .order_by(Showing.shown_at, Showing.id)
-)
+_HELD = _leases().where(Slot.showing_id == Showing.id, *_HOLDS).order_by(Showing.shown_at, Showing.id)
 _SHOWN = _leases().where(Showing.id == bindparam("showing", type_=Uuid))
 
 
@@ -285,7 +286,7 @@ def _desk() -> Select[Any]:
         )
         .subquery()
     )
-    holds = select(func.count()).select_from(Slot).where(_is(SlotState.LEASED), Slot.labeler_id == _LABELER)
+    holds = select(func.count()).select_from(Slot).where(*_HOLDS)
     addressed = _first(Slot.id, _is(SlotState.OPEN), Slot.for_labeler_id == _LABELER).is_not(None)
     expires = Slot.lease_expires_at
     expired = _first(expires, _is(SlotState.LEASED), expires < func.now()).is_not(None)
@@ -559,11 +560,7 @@ def renew(session: Session, labeler_id: int, lasts: timedelta) -> None:
     directly(session, _RENEW, labeler=labeler_id, lasts=lasts)
 
 
-_RENEW = (
-    update(Slot)
-    .where(_is(SlotState.LEASED), Slot.labeler_id == _LABELER, Slot.lease_expires_at < func.now())
-    .values(lease_expires_at=func.now() + _LASTS)
-)
+_RENEW = update(Slot).where(*_HOLDS, Slot.lease_expires_at < func.now()).values(lease_expires_at=func.now() + _LASTS)
 
 
 def extend(session: Session, labeler_id: int, showings: list[UUID], lasts: timedelta) -> datetime | None:
@@ -575,8 +572,7 @@ def extend(session: Session, labeler_id: int, showings: list[UUID], lasts: timed
 _EXTEND = (
     update(Slot)
     .where(
-        _is(SlotState.LEASED),
-        Slot.labeler_id == _LABELER,
+        *_HOLDS,
         Slot.showing_id == any_(bindparam("showings", type_=ARRAY(Uuid))),
     )
     .values(lease_expires_at=func.now() + _LASTS)
@@ -630,11 +626,12 @@ _OF_SHOWING = (
     )
     .join(Slot, Slot.id == Showing.slot_id)
     .join(Batch, Batch.id == Slot.batch_id)
-    .where(Showing.id == bindparam("showing", type_=Uuid), Showing.labeler_id == _LABELER)
+    # `is true` is no condition of an index: they are found by their ids, not among all that the labeler has answered.
+    .where(Showing.id == bindparam("showing", type_=Uuid), (Showing.labeler_id == _LABELER).is_(true()))
 )
 # As almost always: the slot is theirs, and nothing that they say changes another one of its subject.
 _THEIRS = _OF_SHOWING.where(
-    Slot.labeler_id == _LABELER, or_(_is(SlotState.LEASED), _is(SlotState.DONE))
+    and_(Slot.labeler_id == _LABELER, or_(_is(SlotState.LEASED), _is(SlotState.DONE))).is_(true())
 ).with_for_update(of=Slot)
 
 

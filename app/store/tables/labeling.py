@@ -156,7 +156,8 @@ class Slot(Table):
             postgresql_where=sql("for_labeler_id is not null"),
         ),
         Index("ix_slot_leases", "lease_expires_at", postgresql_where=sql("state = 'leased'")),
-        Index("ix_slot_held", "labeler_id", postgresql_where=sql("state = 'leased'")),
+        # By what only a leased slot has, and not by its state: see app.store.queueing.
+        Index("ix_slot_held", "labeler_id", postgresql_where=sql("lease_expires_at is not null")),
         Index("ix_slot_counted", "batch_id", "state", "for_labeler_id"),
     )
 

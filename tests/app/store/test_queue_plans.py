@@ -174,6 +174,10 @@ def test_a_plan_that_is_made_while_the_tables_are_empty_serves_them_when_they_ar
         plans = [plan for each in statements for plan in _plans(session, *each)]
         assert len(plans) > 30
         assert [plan for plan in plans if re.search(rf"Seq Scan on ({GROWS})\b", plan)] == []
+        # Not the index of whatever anybody has answered, by the labeler alone.
+        every = r"using uq_slot_comparison_labeler on slot[^\n]*\n *Index Cond: \(labeler_id"
+        assert [plan for plan in plans if re.search(every, plan)] == []
+        assert sum("using ix_slot_held on slot" in plan for plan in plans) >= 6
 
 
 def _claimed(session: Session, worker: Viewer) -> int:
