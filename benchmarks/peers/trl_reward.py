@@ -48,7 +48,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
                 max_grad_norm=0.0,
                 max_length=None,
                 bf16=job["dtype"] == "bf16",
-                use_cpu=True,
+                use_cpu=not torch.cuda.is_available(),
                 gradient_checkpointing=False,
                 logging_steps=1,
                 save_strategy="no",
