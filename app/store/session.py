@@ -16,6 +16,7 @@ from sqlalchemy import ClauseElement, create_engine, event
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.jobs import Job
 
@@ -92,7 +93,7 @@ def directly(session: Session, statement: ClauseElement, **values: Any) -> list[
     """The rows of a statement that was built once, sent past SQLAlchemy, which would take longer than the database.
 
     For what is asked with every judgement. Nothing is flushed before, rows hold columns as psycopg reads them (a word
-    of a closed vocabulary is a string), and errors are psycopg's.
+    of a closed vocabulary is a string), and errors are psycopg's, among them that a value is missing.
     """
     connection = session.connection()
     words, own = _rendered(statement, connection.dialect)
@@ -110,9 +111,14 @@ def first(rows: list[tuple[Any, ...]]) -> Any:
 
 @cache
 def _rendered(statement: ClauseElement, dialect: Dialect) -> tuple[bytes, dict[str, Any]]:
-    """A statement as psycopg takes it, and the values written in it. Kept for as long as the process runs."""
+    """A statement as psycopg takes it, and the values written in it. Kept for as long as the process runs.
+
+    What a caller has to give is not among those: they would be NULL where it was forgotten.
+    """
     compiled = statement.compile(dialect=dialect)
-    return str(compiled).encode(), _plain(compiled.params)
+    assert isinstance(compiled, SQLCompiler), "a statement, and no part of one"
+    own = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
+    return str(compiled).encode(), _plain(own)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

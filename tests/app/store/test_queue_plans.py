@@ -100,9 +100,9 @@ def _written(session: Session) -> Iterator[list[tuple[str, Any]]]:
         return send(statement, values)
 
     event.listen(connection, "before_cursor_execute", note)
-    driver.execute = note_and_send  # type: ignore[method-assign, assignment]
-    yield seen
-    driver.execute = send  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(driver, "execute", note_and_send)
+        yield seen
     event.remove(connection, "before_cursor_execute", note)
 
 

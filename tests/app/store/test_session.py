@@ -1,12 +1,13 @@
 """One unit of work is one transaction, and doorbells ring after it and never without it."""
 
 import pytest
+from psycopg import ProgrammingError
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from app.domain.words import Stage
 from app.jobs import Job, reconcile_job, run_job
-from app.store.session import DatabaseUnreachable, Sessions, connect, enqueue, unit_of_work
+from app.store.session import DatabaseUnreachable, Sessions, connect, directly, enqueue, unit_of_work
 from app.store.tables import Batch, Labeler
 from tests.conftest import Work
 from tests.support import factories as make
@@ -107,6 +108,29 @@ def test_a_lock_that_somebody_held_for_too_long_is_a_trouble_that_passes(own_ses
         with pytest.raises(DatabaseUnreachable), unit_of_work(own_sessions, print) as session:
             session.execute(text("set local lock_timeout = '1ms'"))
             session.execute(lock)
+
+
+_HELD = text("select pg_advisory_xact_lock(1, 2)")
+_END_OF = text("select pg_terminate_backend(:pid)")
+_GIVEN = text("select :given ::text, 'as it is %'")
+
+
+def test_a_statement_that_is_sent_directly_fails_like_any_other(own_sessions: Sessions) -> None:
+    with own_sessions() as busy:
+        directly(busy, _HELD)
+        with pytest.raises(DatabaseUnreachable), unit_of_work(own_sessions, print) as session:
+            session.execute(text("set local lock_timeout = '1ms'"))
+            directly(session, _HELD)
+        with pytest.raises(DatabaseUnreachable), unit_of_work(own_sessions, print) as session:
+            directly(busy, _END_OF, pid=session.scalar(select(func.pg_backend_pid())))
+            directly(session, _GIVEN, given="never seen")
+    with unit_of_work(own_sessions, print) as session:
+        assert directly(session, _GIVEN, given="50 %") == [("50 %", "as it is %")]
+
+
+def test_a_value_that_was_forgotten_is_no_null(own_sessions: Sessions) -> None:
+    with pytest.raises(ProgrammingError, match="given"), unit_of_work(own_sessions, print) as session:
+        directly(session, _GIVEN, gievn="50 %")
 
 
 def test_times_are_read_in_utc_and_locks_do_not_wait_for_ever(database_url: str) -> None:
