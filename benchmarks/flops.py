@@ -4,7 +4,7 @@ Knows the shape of a transformer. Counted as in Chowdhery et al. 2022 (PaLM), ap
 is forward and backward: a forward pass is a third of it, 2 operations for each weight of a matrix and 4 for each layer,
 width of attention and token that is seen. Here a token sees only what is before it, the embedding table is looked up
 and not multiplied, and the vocabulary is projected to at summary tokens alone. Recomputed and padded tokens count
-nothing.
+nothing; the last layer counts for all tokens, also where it is worked out for some (worker.training.last_layer).
 """
 
 from collections.abc import Sequence

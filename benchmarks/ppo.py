@@ -11,7 +11,8 @@ none it is said how to make it. `--data` is a file of comparisons in OpenAI's fo
 it posts are made up, with the lengths of theirs.
 
 On a GPU the same command measures it, with `peak_gpu_mib` and the share of the GPU's peak that ours reached
-(`model_flops_utilisation`; `--peak-tflops` where the GPU is not in PEAKS). Larger batches suit it, for example
+(`model_flops_utilisation`; `--peak-tflops` where the GPU is not in PEAKS, or computes in fp32). Larger batches suit it,
+for example
 
     python -m benchmarks.ppo --model 135m --dtype bf16 --batch 512 --micro-batch 64 --peer-python trl-1.12/bin/python
 """
@@ -56,7 +57,9 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, help="episodes per forward pass")
     parser.add_argument("--updates", type=int, help="updates, the first of which is not counted")
     parser.add_argument("--summary-tokens", type=int, default=SamplingRecipe().max_summary_tokens)
-    parser.add_argument("--peak-tflops", type=float, help="of the GPU in bf16, dense, where PEAKS does not know it")
+    parser.add_argument(
+        "--peak-tflops", type=float, help="of the GPU in this dtype, dense, where PEAKS does not know it"
+    )
     parser.add_argument("--peer-python", type=Path, help="the Python of an environment with TRL 1.12")
     asked = parser.parse_args()
     if asked.job is not None:
@@ -185,7 +188,8 @@ def _gpu(place: Path, recipe: PpoRecipe, job: dict[str, Any], clock: beside.Cloc
     counted = shape.ppo(prompts, sum(lengths) / len(lengths), recipe.samples_per_query, recipe.epochs)
     reached, peak = counted / clock.seconds / 1e12, job["peak_tflops"]
     name = torch.cuda.get_device_name()
-    peak = peak or next((each for word, each in PEAKS.items() if word in name.replace("-", " ").split()), None)
+    if peak is None and clock.in_force["precision"] == "bf16":
+        peak = next((each for word, each in PEAKS.items() if word in name.replace("-", " ").split()), None)
     return {
         "name": name,
         "peak_gpu_mib": round(torch.cuda.max_memory_allocated() / 2**20),

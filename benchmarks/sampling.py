@@ -54,6 +54,8 @@ def main() -> None:
     if asked.job is not None:
         print(json.dumps(ours(json.loads(asked.job.read_text()))))
         return
+    if not asked.peer_python.exists():
+        parser.error(f"--peer-python is {asked.peer_python}: nothing is there; leave it out to take this Python")
     for name in asked.model or list(CASES):
         usual = CASES.get(name, CASES["135m"])
         case = Case(asked.batch or usual.batch, asked.batches or usual.batches)

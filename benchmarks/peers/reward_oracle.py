@@ -79,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = training.model(asked.model, [pair.query.post for pair in pairs], Path(folder))
         model, codec = models.new_reward(place, 1, CPU), tokens.load(place)
-        scorer = reward.Scorer(model, codec, TLDR, 512, 128, CPU, "fp32")
+        scorer = reward.Scorer(model, tokens.Reader(codec, TLDR, 512, 128), CPU, "fp32")
         assert model.reach, (
             "this model cannot share a document, and the comparison would not show that sharing is exact"
         )

@@ -33,7 +33,8 @@ job = json.loads(pathlib.Path(sys.argv[-1]).read_text())
 pathlib.Path({seen!r}).write_text(json.dumps([sys.argv[1:3], job]))
 print("TRL prints as it goes")
 print(json.dumps({{
-    "seconds": 4.0, "phases": {{"writing": 1.0, "scoring": 0.5}}, "kl": 0.0, "cores": {{"own": 0.5, "others": 0.1}},
+    "seconds": 4.0, "steps": 2, "phases": {{"writing": 1.0, "scoring": 0.5}}, "kl": 0.0,
+    "cores": {{"own": 0.5, "others": 0.1}},
     "peak_rss_mib": 1000, "peak_gpu_mib": None, "products_in": ["torch.float32"], "checkpointing": False,
     "versions": {{"trl": "0"}},
 }}))
@@ -88,6 +89,34 @@ def test_ppo_gives_both_the_same_episodes(model: Path, tmp_path: Path, defaults:
     assert len({*prompts}) == (8 if defaults else 4)
     if not defaults:
         assert prompts[::2] == prompts[1::2], "the samples of a document stand together"
+
+
+@pytest.mark.system
+def test_reward_gives_both_the_same_pairs(model: Path, tmp_path: Path) -> None:
+    peer, seen = tmp_path / "python", tmp_path / "seen.json"
+    peer.write_text(FAKE_PEER.format(python=sys.executable, seen=str(seen)))
+    peer.chmod(0o755)
+    asked = ["--batch", "4", "--micro-batch", "2", "--steps", "3", "--threads", "1", "--peer-python", str(peer)]
+    [line] = lines("benchmarks.reward", "--model", str(model), *asked)
+    assert list(line) == KEYS and line["conditions"].keys() >= COMMON
+    assert (line["name"], line["unit"], line["peer_value"]) == ("reward.small", "comparisons/s", 2.0)
+    assert line["value"] > 0 and line["conditions"]["steps"] == 2, "the first step is not counted"
+    module, job = json.loads(seen.read_text())
+    assert module == ["-m", "benchmarks.peers.trl_reward"]
+    assert len(job["chosen_ids"]) == len(job["rejected_ids"]) == 12
+    assert all(
+        one[:8] == other[:8] and one != other for one, other in zip(job["chosen_ids"], job["rejected_ids"], strict=True)
+    )
+
+
+def test_a_peer_that_is_not_there_is_said() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sampling", "--peer-python", "nowhere/python"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "--peer-python is nowhere/python: nothing is there" in done.stderr
 
 
 @pytest.mark.system

@@ -301,6 +301,54 @@ def test_what_is_finished_is_not_done_again_and_what_is_there_is_kept(
     assert checkpoints.digest_directory(sft_out) == before
 
 
+def test_what_ran_out_of_memory_goes_on_with_less_at_once(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reached, trained = tmp_path / "o" / "states" / "000000000001", sft.train
+
+    def short(*arguments: Any, **named: Any) -> sft.SftResult:
+        (named["state_dir"] / reached.name).mkdir(parents=True)
+        raise MemoryError
+
+    monkeypatch.setattr(sft, "train", short)
+    assert place.call("sft", tmp_path / "o") == 2
+    assert "lower sft.micro_batch in the recipe and call again" in capsys.readouterr().err
+    monkeypatch.setattr(sft, "train", trained)
+    other, less = tmp_path / "other.json", tmp_path / "less.json"
+    other.write_text(json.dumps(RECIPE | {"sft": {"batch": 4, "micro_batch": 4, "learning_rate": 1e-3}}))
+    less.write_text(json.dumps(RECIPE | {"sft": {"batch": 4, "micro_batch": 2, "learning_rate": 5e-3}}))
+    assert place.call("sft", tmp_path / "o", recipe=other) == 2
+    assert "begun with another recipe" in capsys.readouterr().err and reached.exists()
+    assert place.call("sft", tmp_path / "o", recipe=less) == 0
+    told = [json.loads(line) for line in (tmp_path / "o" / "metrics.jsonl").read_text().splitlines()]
+    assert any(line.get("condition") == "start" and "damaged" in line["value"] for line in told), (
+        "it looked at what was there"
+    )
+    asked = json.loads((tmp_path / "o" / "asked.json").read_text())
+    assert asked["recipe"]["values"]["sft"]["micro_batch"] == 2
+
+
+def test_as_a_process_of_its_own_it_makes_the_same(place: Place, sft_out: Path, tmp_path: Path) -> None:
+    asked = {"recipe": place.recipe, "data": place.documents, "model": place.base, "out": tmp_path / "o"}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "worker.cli",
+            "sft",
+            *(word for name in asked for word in (f"--{name}", str(asked[name]))),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "step 3 of 3" in done.stderr and done.stderr.endswith(f"done: {tmp_path / 'o' / 'result.json'}\n")
+    assert checkpoints.digest_directory(tmp_path / "o" / "policy") == checkpoints.digest_directory(sft_out / "policy")
+
+
 def test_an_adapter_learns_in_one_process(
     place: Place, sft_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -321,9 +369,9 @@ def test_one_process_works_in_a_place(place: Place, tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MemoryError(), "Lower sft.micro_batch"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "Lower sft.micro_batch"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Lower sft.micro_batch"),
+        (MemoryError(), "lower sft.micro_batch"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "lower sft.micro_batch"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "lower sft.micro_batch"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
         (OSError("tokenizer.json cannot be read\nand more"), "tokenizer.json cannot be read."),
     ],

@@ -87,8 +87,8 @@ def _in_words(error: Exception, options: argparse.Namespace) -> str | None:
     """What happened and what to do, of an error that a person can act on."""
     if out_of_memory(error):
         return (
-            f"Out of memory. What was reached is kept in {options.out}. Lower {SMALLER[options.stage]} or "
-            "sampling.max_query_tokens in the recipe, and give another --out."
+            f"Out of memory. What was reached is kept in {options.out}: lower {SMALLER[options.stage]} in the recipe "
+            "and call again. If that is not enough, lower sampling.max_query_tokens and give another --out."
         )
     if isinstance(error, DiskFull):
         return str(error)

@@ -4,6 +4,7 @@ What was asked is kept beside what is made of it, so that the same call goes on 
 """
 
 import argparse
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +20,11 @@ MADE = ("base", "policy", "reward", "ppo", SUMMARIES, STATES)
 
 
 def identity(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    """What decides the result: two calls that agree in it are one."""
-    told: dict[str, Any] = {"recipe": recipe.to_dict()}
+    """What decides the result: two calls that agree in it are one. Of recipe and files the digests count."""
+    decisive = json.dumps(recipe.decisive(), sort_keys=True)
+    told: dict[str, Any] = {
+        "recipe": {"values": recipe.to_dict(), "sha256": hashlib.sha256(decisive.encode()).hexdigest()}
+    }
     for name, given in sorted(vars(options).items()):
         path = Path(str(given))
         if name in ("recipe", "out", "processes"):
@@ -35,7 +39,7 @@ def identity(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
 
 
 def _digests(told: Mapping[str, Any]) -> dict[str, Any]:
-    """An identity without the paths: a file that was moved is the same file."""
+    """An identity without paths, for a file that was moved is the same file, and without what changes memory only."""
     return {name: value.get("sha256", value) if isinstance(value, dict) else value for name, value in told.items()}
 
 
@@ -49,7 +53,8 @@ def begin(out: Path, told: dict[str, Any]) -> bool:
         differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if differing:
             raise Wrong(f"{out} was begun with another {' and '.join(differing)}. Give another --out; it is kept.")
-        return not (out / RESULT).exists()
+        if (out / RESULT).exists():
+            return False
     if taken and not path.exists():
         raise Wrong(f"{out} holds {' and '.join(taken)} of something else. Give another --out; it is kept.")
     out.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,8 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from worker.training import last_layer
+
 ELSEWHERE = ("position_bias", "softcap", "cache")
 """What only transformers' own function takes or refuses."""
 
@@ -28,17 +30,23 @@ def attend(
 ) -> tuple[Tensor, Tensor | None]:
     """(R, H, Q, D) query, (R, G, T, D) key and value with H a multiple of G -> (R, Q, H, D), and no weights.
 
-    A single token per row is left to transformers, which reads in place there too, and faster in bfloat16.
+    A single token per row is left to transformers, which reads in place there too, and faster in bfloat16. In a last
+    layer only the queries that are wanted are asked; the others, which nobody reads, get zeros.
     """
-    in_place = key.shape[1] < query.shape[1] and query.shape[2] > 1 and attention_mask is not None
+    length = columns = query.shape[2]
+    if attention_mask is not None:
+        columns = last_layer.wanted(length)
+        query, attention_mask = query[:, :, -columns:], attention_mask[:, :, -columns:]
+    in_place = key.shape[1] < query.shape[1] and columns > 1 and attention_mask is not None
     if not in_place or query.device.type != "cpu" or any(others.get(name) is not None for name in ELSEWHERE):
-        return sdpa_attention_forward(
+        output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
-    output = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, enable_gqa=True
-    )
-    return output.transpose(1, 2).contiguous(), None
+    else:
+        output = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, enable_gqa=True
+        ).transpose(1, 2)
+    return torch.nn.functional.pad(output, (0, 0, 0, 0, length - columns, 0)).contiguous(), None
 
 
 def install() -> None:

@@ -102,17 +102,19 @@ def evaluate(
     codec = tokens.load(policy_dir).stopping_at(template.stop)
     codec.require_same(tokens.load(reward_dir))
     policy = models.load_policy(policy_dir, device)
-    prompts = [codec.prompt(each.query, template, sampling.max_query_tokens) for each in chosen]
+    reader = tokens.Reader(codec, template, sampling.max_query_tokens)
+    prompts = [reader.prompt(each.query) for each in chosen]
+    reader.note(sink)
     decoding = replace(sampling, temperature=recipe.temperature, top_p=1.0, batch=recipe.batch)
     seeds = [seeding.derive(seed, "evaluation", index) for index in range(len(chosen))]
     about = {
-        "recipe": [recipe.to_dict(), sampling.to_dict(), precision, template],
+        "recipe": [recipe.decisive(), sampling.decisive(), precision, template],
         "data": list(chosen),
         "seed": seed,
         "policy": policy_dir,
         "SFT model": sft_dir,
     }
-    states = resuming.States(state_dir, about, sink)
+    states = resuming.States(state_dir, about, recipe.memory(), sink)
     devices.note(policy, sink)
     state = states.newest()
     written = {} if state is None else generation.read(state.tensors(devices.CPU), codec, prompts, seeds)
@@ -149,6 +151,7 @@ def evaluate(
     asked = [scorer.prompt(each.query) for each in chosen]
     scores = scorer.score(asked, [each.tokens for each in samples], sink)
     reference_scores = scorer.score(asked, [scorer.summary(each.summary_text) for each in chosen], sink)
+    scorer.reader.note(sink)
     judge = overlap.rouge_scorer()
     rows = tuple(
         Measurement(

@@ -29,7 +29,18 @@ from torch import Tensor
 
 from app.domain.prompts import TLDR, PromptTemplate
 from app.domain.recipes import Precision, SamplingRecipe
-from worker.training import devices, logprobs, metrics, models, processes, resuming, seeding, sharding, tokens
+from worker.training import (
+    devices,
+    last_layer,
+    logprobs,
+    metrics,
+    models,
+    processes,
+    resuming,
+    seeding,
+    sharding,
+    tokens,
+)
 from worker.training.batches import SHARED_AT_MOST, filled, positions, shared
 from worker.training.cache import make_room
 from worker.training.examples import Query
@@ -73,15 +84,16 @@ def sample(
         raise ValueError(f"{len(queries)} queries and {len(seeds)} seeds: allowed is one seed per query")
     codec = tokens.load(model_dir).stopping_at(template.stop)
     model = models.load_policy(model_dir, devices.best())
-    asked = {query: codec.prompt(query, template, recipe.max_query_tokens) for query in dict.fromkeys(queries)}
-    prompts = [asked[query] for query in queries]
+    reader = tokens.Reader(codec, template, recipe.max_query_tokens)
+    prompts = [reader.prompt(query) for query in queries]
+    reader.note(sink)
     about = {
-        "recipe": [recipe.to_dict(), precision, template.stop],
+        "recipe": [recipe.decisive(), precision, template.stop],
         "data": [prompt.tokens for prompt in prompts],
         "seed": list(seeds),
         "policy": model_dir,
     }
-    states = resuming.States(state_dir, about, sink)
+    states = resuming.States(state_dir, about, recipe.memory(), sink)
     devices.note(model, sink)
     state = states.newest()
     made = {} if state is None else read(state.tensors(devices.CPU), codec, prompts, seeds)
@@ -212,14 +224,15 @@ def continue_prompts(
     with devices.without_gradients(), devices.autocast(device, precision, learning=False):
         for step in range(steps):
             sink.check()
-            out = model(
-                input_ids=feed,
-                attention_mask=real if step == 0 else _sight(real, across, step),
-                position_ids=places,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=kept,
-            )
+            with last_layer.read(kept):
+                out = model(
+                    input_ids=feed,
+                    attention_mask=real if step == 0 else _sight(real, across, step),
+                    position_ids=places,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=kept,
+                )
             if step == 0:
                 make_room(out.past_key_values, across * (steps - 1))
             cache, kept = out.past_key_values, across

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.training import sharing
+from worker.training import last_layer, sharing
 from worker.training.batches import Batch, Places
 
 TEMPERATURE_GUARD = 1e-7
@@ -30,13 +30,14 @@ def gather(logits: Tensor, ids: Tensor, temperature: float, places: Places | Non
 
 def kept_logits(model: Any, batch: Batch) -> Tensor:
     """(R, K, V): the logits of the last K columns, which predict all summary tokens of the batch; K is `batch.kept`."""
-    logits: Tensor = model(
-        input_ids=batch.ids,
-        attention_mask=batch.attention,
-        position_ids=batch.positions,
-        use_cache=False,
-        logits_to_keep=batch.kept,
-    ).logits
+    with last_layer.read(batch.kept):
+        logits: Tensor = model(
+            input_ids=batch.ids,
+            attention_mask=batch.attention,
+            position_ids=batch.positions,
+            use_cache=False,
+            logits_to_keep=batch.kept,
+        ).logits
     return logits
 
 

@@ -19,7 +19,12 @@ class MicroBatch:
     """How many rows go through a model at once: as asked, or fewer since they did not fit."""
 
     def __init__(self, size: int, sink: Sink) -> None:
-        self.size, self._sink = size, sink
+        self.size, self._asked, self._sink = size, size, sink
+
+    @property
+    def fitting(self) -> int | None:
+        """The size in force where it had to be made smaller than was asked."""
+        return self.size if self.size < self._asked else None
 
     def fitted(self, optimizer: torch.optim.Optimizer, gradients: Callable[[int], T]) -> T:
         """What `gradients` gives for a micro-batch that fits; it must only add to gradients, and is called anew.
@@ -39,8 +44,8 @@ class MicroBatch:
                 torch.cuda.empty_cache()
             self.shrink(self.size // 2)
 
-    def shrink(self, size: int) -> None:
-        """Puts a size in force, and notes it where it is a smaller one."""
-        if size < self.size:
+    def shrink(self, size: int | None) -> None:
+        """Puts a size that fitted before in force, and notes it, where it is smaller than the one in force."""
+        if size is not None and size < self.size:
             self.size = size
             self._sink.note("micro_batch", f"{size}, because more did not fit into memory")

@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from worker.training import adapters, attention, checkpoints, seeding, sharing, tokens
+from worker.training import adapters, attention, checkpoints, last_layer, seeding, sharing, tokens
 from worker.training.batches import Batch
 from worker.training.errors import CannotTrain
 from worker.training.quiet import quiet
@@ -147,6 +147,7 @@ def load_policy(model_dir: Path, device: torch.device) -> Any:
             str(adapters.base_of(model_dir)), config=_config(str(model_dir)), dtype=torch.float32, use_safetensors=True
         )
     model = adapters.merged(model, model_dir)
+    last_layer.put_in_force(model)
     _keep_fp32(model.get_output_embeddings(), device.type)
     return model.to(device).eval()
 
@@ -187,9 +188,10 @@ class ScalarModel:
 
     def _states(self, batch: Batch, columns: Tensor) -> Tensor:
         """(N, C) columns of the batch -> (N, C, d) float32: what the head reads."""
-        states = self.stock.base_model(
-            input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
-        ).last_hidden_state
+        with last_layer.read(batch.kept):
+            states = self.stock.base_model(
+                input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
+            ).last_hidden_state
         return batch.take(states, columns).float()
 
     def _read(self, batch: Batch, columns: Tensor) -> Tensor:
@@ -229,7 +231,9 @@ def _scalar(model_dir: Path) -> Any:
         stock = AutoModelForSequenceClassification.from_pretrained(
             str(adapters.base_of(model_dir)), config=config, dtype=torch.float32, use_safetensors=True
         )
-    return adapters.merged(stock, model_dir)
+    stock = adapters.merged(stock, model_dir)
+    last_layer.put_in_force(stock)
+    return stock
 
 
 def new_reward(policy_dir: Path, seed: int, device: torch.device) -> ScalarModel:

@@ -101,10 +101,11 @@ def train(
         for each in trained.learning().values():
             recomputing.put_in_force(each)
     trained.deal_out()
+    reader = tokens.Reader(codec, template, sampling.max_query_tokens)
     prompts, kept_out = (
-        [codec.prompt(query, template, sampling.max_query_tokens) for query in asked]
-        for asked in (queries, held_out[: recipe.preference_documents])
+        [reader.prompt(query) for query in asked] for asked in (queries, held_out[: recipe.preference_documents])
     )
+    reader.note(sink)
     longest = max(len(each.tokens) for each in [*prompts, *kept_out])
     models.check_length(trained.reward.stock, longest + sampling.max_summary_tokens)
     decoding = replace(sampling, temperature=recipe.temperature, top_p=1.0)
@@ -113,14 +114,14 @@ def train(
     loop = Loop(trained, optimizer, codec, recipe, decoding, precision, seed, sink)
     learning = resuming.Learning.of(optimizer, **trained.learning())
     about = {
-        "recipe": [recipe.to_dict(), sampling.to_dict(), precision],
+        "recipe": [recipe.decisive(), sampling.decisive(), precision],
         "data": [len(prompts), *(prompt.tokens for prompt in [*prompts, *kept_out])],
         "seed": seed,
         "SFT model": sft_dir,
         "reward model": reward_dir,
         "first policy": start_dir or sft_dir,
     }
-    states = resuming.States(state_dir, about, sink, out_dir)
+    states = resuming.States(state_dir, about, recipe.memory() | {"sampling.batch": sampling.batch}, sink, out_dir)
     states.need_room(learning)
     devices.note(trained.policy, sink, *trained.learning().values())
     greedy = replace(decoding, temperature=0.0)
@@ -142,7 +143,7 @@ def train(
             states.reached(
                 standing.index * (1 + recipe.steps) + standing.steps + (standing.rollout is not None),
                 words if standing.rollout is None else f"{words}, rollout {standing.index + 1} in hand",
-                standing.facts() | {"micro_batch": loop.micro.size},
+                standing.facts() | {"micro_batch": loop.micro.fitting},
                 learning=learning,
                 tensors=standing.tensors,
                 learned=learned,

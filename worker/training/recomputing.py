@@ -4,6 +4,7 @@ Knows layers, nothing of losses. The model's own switch is not used: it works in
 come back, and takes the cache away from sampling. This one works wherever gradients are asked for, and nowhere else.
 """
 
+import contextvars
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +29,10 @@ class _Recomputed:
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         if not torch.is_grad_enabled():
             return self._forward(*inputs, **named)
+        # Computed again when its caller is gone: what the caller said of the pass must hold then too.
+        said = contextvars.copy_context()
         # Without dropout nothing in a layer is random, so there is no random state to bring back.
-        return checkpoint(self._forward, *inputs, use_reentrant=False, preserve_rng_state=False, **named)
+        return checkpoint(said.run, self._forward, *inputs, use_reentrant=False, preserve_rng_state=False, **named)
 
 
 def layers(model: nn.Module) -> list[Any]:

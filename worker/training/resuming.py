@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from worker.training import checkpoints, devices, processes, sharding
 from worker.training.metrics import Cancelled, Sink
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Grows when a state means something else than before."""
 KEPT: Final = 2
 """States kept: the newest, and one before it in case that one is damaged."""
@@ -157,14 +157,21 @@ class States:
     """
 
     def __init__(
-        self, directory: Path | None, about: Mapping[str, object], sink: Sink, out_dir: Path | None = None
+        self,
+        directory: Path | None,
+        about: Mapping[str, object],
+        memory: Mapping[str, object],
+        sink: Sink,
+        out_dir: Path | None = None,
     ) -> None:
         """`about` decides whether a state is of this training: a directory counts by its files, all else by its repr.
 
-        A list counts item by item, so that large data are never one text. A trained model will be in `out_dir`.
+        A list counts item by item, so that large data are never one text. `memory` are settings, by name, that may
+        differ: they move the last digits at most. A trained model will be in `out_dir`.
         """
         self._directory, self._sink, self._out_dir = directory, sink, out_dir
         self._about = {} if directory is None else _identity(about)
+        self._memory = {name: str(value) for name, value in memory.items()}
         self._kept: list[int] = []
         self._reached: _Reached | None = None
         self._same: State | None = None
@@ -222,7 +229,10 @@ class States:
             if not (place / name).is_file() or checkpoints.digest_file(place / name) != digest:
                 raise damaged
         state = State(place, told["number"], told["words"], told["facts"], told["files"])
-        return state, _differing(told["surroundings"], _surroundings())
+        return state, _differing(told["surroundings"], self._surroundings())
+
+    def _surroundings(self) -> dict[str, str]:
+        return _surroundings() | self._memory
 
     def need_room(self, learning: Learning) -> None:
         """Raises DiskFull unless all states and the trained model will fit: better now than after hours."""
@@ -287,7 +297,7 @@ class States:
             checkpoints.need_room(directory, sum(each.nbytes for file in tensors.values() for each in file.values()))
             with checkpoints.written_aside(place) as fresh:
                 files = _write(fresh, reached, tensors)
-                _write_about(fresh, reached, files, self._about)
+                _write_about(fresh, reached, files, self._about, self._surroundings())
             for old in directory.glob("[0-9]*"):
                 # Also what is left of another training, or damaged.
                 if int(old.name) not in kept:
@@ -316,14 +326,16 @@ def _write(fresh: Path, reached: _Reached, tensors: Mapping[str, dict[str, Tenso
     return files
 
 
-def _write_about(fresh: Path, reached: _Reached, files: dict[str, str], about: dict[str, str]) -> None:
+def _write_about(
+    fresh: Path, reached: _Reached, files: dict[str, str], about: dict[str, str], surroundings: dict[str, str]
+) -> None:
     told = {
         "number": reached.number,
         "words": reached.words,
         "facts": reached.facts,
         "files": files,
         "about": about,
-        "surroundings": _surroundings(),
+        "surroundings": surroundings,
     }
     (fresh / _ABOUT).write_text(json.dumps({"sha256": _digest_of_json(told), "state": told}))
 

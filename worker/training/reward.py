@@ -92,21 +92,23 @@ class Scorer:
     """
 
     model: ScalarModel
-    codec: tokens.Codec
-    template: PromptTemplate
-    max_query_tokens: int
-    max_summary_tokens: int
+    reader: tokens.Reader
     device: torch.device
     precision: Precision
     adapted: Adapted | None = None
 
+    @property
+    def codec(self) -> tokens.Codec:
+        """Its tokenizer."""
+        return self.reader.codec
+
     def prompt(self, query: Query) -> QueryTokens:
         """The document as this reward model reads it."""
-        return self.codec.prompt(query, self.template, self.max_query_tokens).tokens
+        return self.reader.prompt(query).tokens
 
     def summary(self, text: str) -> SummaryTokens:
         """A text as this reward model reads it, end token included."""
-        return self.codec.summary(text, self.max_summary_tokens)
+        return self.reader.summary(text)
 
     def save(self, out_dir: Path, *, merge: bool) -> Path:
         """Writes the model, the last thing that is done with it."""
@@ -161,15 +163,9 @@ def load(reward_dir: Path, precision: Precision, device: torch.device) -> Scorer
     """The scorer of a reward checkpoint."""
     model = models.load_reward(reward_dir, device)
     saved = model.stock.config.hone_prompt
-    return Scorer(
-        model,
-        tokens.load(reward_dir),
-        PromptTemplate(saved["template"]),
-        int(saved["max_query_tokens"]),
-        int(saved["max_summary_tokens"]),
-        device,
-        precision,
-    )
+    limits = int(saved["max_query_tokens"]), int(saved["max_summary_tokens"])
+    reader = tokens.Reader(tokens.load(reward_dir), PromptTemplate(saved["template"]), *limits)
+    return Scorer(model, reader, device, precision)
 
 
 def score(
@@ -216,12 +212,19 @@ def train(
     shown = references[: recipe.references]
     steps = recipe.epochs * -(-len(learned) // recipe.batch)
     about = {
-        "recipe": [recipe.to_dict(), sampling.to_dict(), precision, template.text],
+        "recipe": [recipe.decisive(), sampling.decisive(), precision, template.text],
         "data": [len(learned), *learned, len(held_out_pairs), *held_out_pairs, *shown],
         "seed": seed,
         "SFT model": sft_dir,
     }
-    states = resuming.States(state_dir, about, sink, out_dir)
+    states = resuming.States(state_dir, about, recipe.memory(), sink, out_dir)
+    reader = tokens.Reader(tokens.load(sft_dir), template, sampling.max_query_tokens, recipe.max_summary_tokens)
+    read = [(pair.query, (pair.preferred_text, pair.other_text)) for pair in (*learned, *held_out_pairs)]
+    for query, texts in (*read, *((each.query, (each.summary_text,)) for each in shown)):
+        reader.prompt(query)
+        for text in texts:
+            reader.summary(text)
+    reader.note(sink)
     state = states.newest()
     best: _Attempt | None = None
     if state is not None and state.facts["best"] is not None:
@@ -230,7 +233,7 @@ def train(
             checkpoints.linked(state.place / "best", out_dir)
     for number in range(state.facts["attempt"] if state is not None else 0, recipe.seeds):
         attempt_seed = _seed(seed, number)
-        scorer = _scorer(sft_dir, attempt_seed, recipe, sampling, template, precision)
+        scorer = _scorer(sft_dir, attempt_seed, recipe, reader, precision)
         with states.leaving(functools.partial(_leave, scorer, recipe, None if best is None else out_dir)):
             fit = _Fit(scorer, recipe, number, steps, best, out_dir, states, sink)
             loss = fit.train(learned, attempt_seed, state)
@@ -307,16 +310,15 @@ def _scorer(
     sft_dir: Path,
     seed: int,
     recipe: RewardRecipe,
-    sampling: SamplingRecipe,
-    template: PromptTemplate,
+    reader: tokens.Reader,
     precision: Precision,
 ) -> Scorer:
     device = devices.best()
     model = models.new_reward(sft_dir, seed, device)
     model.stock.config.hone_prompt = {
-        "template": template.text,
-        "max_query_tokens": sampling.max_query_tokens,
-        "max_summary_tokens": recipe.max_summary_tokens,
+        "template": reader.template.text,
+        "max_query_tokens": reader.max_query_tokens,
+        "max_summary_tokens": reader.max_summary_tokens,
     }
     adapted = None
     if recipe.lora_rank:
@@ -332,8 +334,7 @@ def _scorer(
     if recipe.checkpointing:
         recomputing.put_in_force(model.stock)
     sharding.put_in_force(model.stock.base_model, model.stock.score)
-    codec, limits = tokens.load(sft_dir), (sampling.max_query_tokens, recipe.max_summary_tokens)
-    return Scorer(model, codec, template, *limits, device, precision, adapted)
+    return Scorer(model, reader, device, precision, adapted)
 
 
 @dataclass(frozen=True)
@@ -393,11 +394,11 @@ class _Fit:
             sink.metric(metrics.REWARD_LEARNING_RATE, place, rate)
             sink.metric(metrics.REWARD_TOKENS_PER_SECOND, place, sum(row.tokens for row in batch) / seconds)
             sink.progress(place + 1, total, f"learned from judged pairs, step {place + 1} of {total}")
-            self._reached(step + 1, loss, micro.size, learning)
+            self._reached(step + 1, loss, micro, learning)
         return loss
 
-    def _reached(self, step: int, loss: float, micro_batch: int, learning: resuming.Learning) -> None:
-        facts = {"attempt": self.attempt, "step": step, "loss": loss, "micro_batch": micro_batch}
+    def _reached(self, step: int, loss: float, micro: MicroBatch, learning: resuming.Learning) -> None:
+        facts = {"attempt": self.attempt, "step": step, "loss": loss, "micro_batch": micro.fitting}
         self.states.reached(
             self.attempt * (self.steps + 1) + step,
             f"step {self.attempt * self.steps + step} of {self.recipe.seeds * self.steps}",

@@ -84,12 +84,12 @@ def train(
     device = devices.best()
     codec = tokens.load(base_dir)
 
-    def encoded(each: Demonstration) -> _Example:
-        prompt = codec.prompt(each.query, template, sampling.max_query_tokens).tokens
-        return _Example(prompt, codec.summary(each.summary_text, sampling.max_summary_tokens))
-
-    rows = [encoded(each) for each in examples[: recipe.documents]]
-    held_out = [encoded(each) for each in validation]
+    reader = tokens.Reader(codec, template, sampling.max_query_tokens, sampling.max_summary_tokens)
+    rows, held_out = (
+        [_Example(reader.prompt(each.query).tokens, reader.summary(each.summary_text)) for each in some]
+        for some in (examples[: recipe.documents], validation)
+    )
+    reader.note(sink)
     model = models.load_policy(base_dir, device)
     models.check_length(model, max(map(len, [*rows, *held_out])))
     if recipe.checkpointing:
@@ -112,12 +112,12 @@ def train(
     ]
     micro, learning = MicroBatch(recipe.micro_batch, sink), resuming.Learning.of(optimizer, policy=model)
     about = {
-        "recipe": [recipe.to_dict(), sampling.to_dict(), precision],
+        "recipe": [recipe.decisive(), sampling.decisive(), precision],
         "data": [len(rows), *rows, *held_out],
         "seed": seed,
         "base model": base_dir,
     }
-    states = resuming.States(state_dir, about, sink, out_dir)
+    states = resuming.States(state_dir, about, recipe.memory(), sink, out_dir)
     states.need_room(learning)
     devices.note(model, sink, model)
 
@@ -147,7 +147,7 @@ def train(
             states.reached(
                 step + 1,
                 f"step {step + 1} of {len(batches)}",
-                {"loss": loss, "before": before, "micro_batch": micro.size},
+                {"loss": loss, "before": before, "micro_batch": micro.fitting},
                 learning=learning,
                 due=(step + 1) % recipe.save_every == 0 or step + 1 == len(batches),
             )

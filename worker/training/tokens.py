@@ -4,6 +4,7 @@ Knows the prompt limit, the leading space, the end token, and that padding is no
 Three kinds of ids are three types, so that raw samples cannot be scored by mistake.
 """
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NewType, cast
@@ -13,6 +14,7 @@ from transformers import AutoTokenizer
 from app.domain.prompts import PromptTemplate
 from worker.training.errors import CannotTrain
 from worker.training.examples import Query
+from worker.training.metrics import Sink
 
 QueryTokens = NewType("QueryTokens", tuple[int, ...])
 """A prompt, shortened to its limit."""
@@ -107,6 +109,45 @@ class Codec:
         """What people read: no special tokens, no outer white space, no NUL (which a database cannot hold)."""
         decoded = cast(str, self.tokenizer.decode(list(summary), skip_special_tokens=True))
         return decoded.replace("\0", "").strip()
+
+
+class Reader:
+    """Documents and summaries as a model reads them: within its limits, and with a count of what was cut to them.
+
+    A document or a text that is asked for again is the one that was read, and counts once.
+    """
+
+    def __init__(
+        self, codec: Codec, template: PromptTemplate, max_query_tokens: int, max_summary_tokens: int | None = None
+    ) -> None:
+        """`max_summary_tokens` is None where no text is going to be read, only documents."""
+        self.codec, self.template = codec, template
+        self.max_query_tokens, self.max_summary_tokens = max_query_tokens, max_summary_tokens
+        self._prompts = dict[Query, Prompt]()
+        self._summaries = dict[str, SummaryTokens]()
+        self._cut = 0
+
+    def prompt(self, query: Query) -> Prompt:
+        """What `Codec.prompt` gives."""
+        if query not in self._prompts:
+            self._prompts[query] = self.codec.prompt(query, self.template, self.max_query_tokens)
+        return self._prompts[query]
+
+    def summary(self, text: str) -> SummaryTokens:
+        """What `Codec.summary` gives."""
+        if text not in self._summaries:
+            assert self.max_summary_tokens is not None, "made to read summaries"
+            found = self._summaries[text] = self.codec.summary(text, self.max_summary_tokens)
+            if len(found) == self.max_summary_tokens:
+                self._cut += len(self.codec.summary(text, sys.maxsize)) > self.max_summary_tokens
+        return self._summaries[text]
+
+    def note(self, sink: Sink) -> None:
+        """Tells the run how many of the documents and summaries so far were cut."""
+        documents = sum(query.post not in prompt.text for query, prompt in self._prompts.items())
+        sink.note("documents cut", f"{documents} of {len(self._prompts)}, to {self.max_query_tokens} tokens")
+        if self.max_summary_tokens is not None:
+            sink.note("summaries cut", f"{self._cut} of {len(self._summaries)}, to {self.max_summary_tokens} tokens")
 
 
 def load(model_dir: Path) -> Codec:

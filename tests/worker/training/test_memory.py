@@ -168,13 +168,18 @@ def test_what_a_recipe_asks_is_what_runs(
         return checkpoints.digest_directory(out)
 
     asked = {"processes": "1", "threads": "1", "precision": precision, "weights": "fp32"}
+    cut = {
+        "sft": {"documents cut": "8 of 8, to 64 tokens", "summaries cut": "0 of 8, to 12 tokens"},
+        "reward": {"documents cut": "8 of 8, to 64 tokens", "summaries cut": "0 of 18, to 24 tokens"},
+        "ppo": {"documents cut": "8 of 8, to 64 tokens"},
+    }
     for stage in ("sft", "reward", "ppo"):
         weights, computed = [], []
         for on in (False, True):
             sink = metrics.ListSink()
             with layers_computed() as seen:
                 weights.append(trained(stage, on, sink))
-            assert sink.conditions == asked | {"checkpointing": "on" if on else "off"}, stage
+            assert sink.conditions == asked | cut[stage] | {"checkpointing": "on" if on else "off"}, stage
             assert {*seen} == {torch.float32 if precision == "fp32" else torch.bfloat16}, stage
             computed.append(len(seen))
         assert computed[1] == 2 * computed[0] > 0, f"{stage}: once forward, once more for the gradients"
@@ -192,7 +197,8 @@ def test_what_a_recipe_asks_is_what_runs(
         precision=precision,
         seed=1,
     )
-    assert [sink.conditions for sink in sinks] == [asked, asked]
+    few = {"documents cut": "2 of 2, to 64 tokens"}
+    assert [sink.conditions for sink in sinks] == [asked | few, asked | few | {"summaries cut": "0 of 2, to 24 tokens"}]
 
 
 def test_checkpointing_a_model_without_marked_layers_is_refused() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from app.domain.prompts import FEW_SHOT_QUESTION, FewShot, WorkedExample
 from app.domain.recipes import EvaluationRecipe, PpoRecipe, Precision, RewardRecipe, SftRecipe
 from tests.support import tiny_models
 from tests.support.killing import Kill, Killed, Stage
 from tests.worker.training.conftest import SAMPLING, longer_is_better
-from worker.training import evaluation, generation, metrics, ppo, reward, sft
+from worker.training import best_of_n, evaluation, generation, metrics, ppo, reward, sft
 
 EXAMPLES = [tiny_models.demonstration(seed) for seed in range(14)]
 QUERIES = [tiny_models.query(seed) for seed in range(13)]
@@ -95,8 +96,25 @@ def run_ppo(
 def run_sample(
     sft_dir: Path, precision: Precision, sink: metrics.Sink, out: Path, states: Path | None
 ) -> list[generation.Sample]:
+    shown = [WorkedExample("pets", f"title {seed}", tiny_models.words(9, seed), "the house") for seed in range(2)]
     return generation.sample(
-        sft_dir, QUERIES, replace(SAMPLING, batch=3), list(range(13)), sink, precision=precision, state_dir=states
+        sft_dir,
+        QUERIES,
+        replace(SAMPLING, batch=3),
+        list(range(13)),
+        sink,
+        template=FewShot(FEW_SHOT_QUESTION, tuple(shown), room=160),
+        precision=precision,
+        state_dir=states,
+    )
+
+
+def run_best_of_n(
+    sft_dir: Path, reward_dir: Path, precision: Precision, sink: metrics.Sink, out: Path, states: Path | None
+) -> list[best_of_n.Candidates]:
+    recipe = replace(SAMPLING, batch=3)
+    return best_of_n.write(
+        sft_dir, reward_dir, QUERIES[:6], 3, recipe, sink, seed=1, precision=precision, state_dir=states
     )
 
 
@@ -123,7 +141,17 @@ def run_evaluate(
     )
 
 
-NAMES = ("sft", "reward", "reward by adapter", "ppo", "ppo by rloo and adapter", "ppo stopped", "sample", "evaluate")
+NAMES = (
+    "sft",
+    "reward",
+    "reward by adapter",
+    "ppo",
+    "ppo by rloo and adapter",
+    "ppo stopped",
+    "sample few-shot",
+    "best of n",
+    "evaluate",
+)
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +164,8 @@ def stages(base_dir: Path, sft_run: sft.SftResult, reward_run: reward.RewardResu
         "ppo": functools.partial(run_ppo, policy, judge, PPO),
         "ppo stopped": functools.partial(run_ppo, policy, judge, STOPPED),
         "ppo by rloo and adapter": functools.partial(run_ppo, policy, judge, RLOO),
-        "sample": functools.partial(run_sample, policy),
+        "sample few-shot": functools.partial(run_sample, policy),
+        "best of n": functools.partial(run_best_of_n, policy, judge),
         "evaluate": functools.partial(run_evaluate, policy, base_dir, judge),
     }
 
@@ -174,7 +203,7 @@ def test_killed_anywhere_it_ends_as_if_nothing_had_happened(
     assert killed.outcome() == whole.outcome()
 
 
-@pytest.mark.parametrize("name", ["sft", "reward", "ppo", "sample"])
+@pytest.mark.parametrize("name", ["sft", "reward", "ppo", "best of n", "evaluate"])
 def test_killed_while_it_writes_it_goes_on_from_what_was_whole(
     name: str, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
@@ -189,7 +218,7 @@ def test_killed_while_it_writes_it_goes_on_from_what_was_whole(
     assert killed.outcome() == whole.outcome()
 
 
-@pytest.mark.parametrize("name", ["sft", "ppo"])
+@pytest.mark.parametrize("name", ["sft", "ppo", "evaluate"])
 def test_killed_at_any_time_it_ends_as_if_nothing_had_happened(
     name: str, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:

@@ -97,7 +97,7 @@ def test_sharing_a_reading_changes_memory_and_time_only(
 
 def test_one_autocast_around_an_update_gives_the_gradients_of_one_around_each_pass(sft_run: sft.SftResult) -> None:
     model, codec = models.new_reward(sft_run.directory, 1, CPU), tokens.load(sft_run.directory)
-    scorer = reward.Scorer(model, codec, TLDR, 64, 24, CPU, "bf16")
+    scorer = reward.Scorer(model, tokens.Reader(codec, TLDR, 64, 24), CPU, "bf16")
     rows = [
         reward.Example(scorer.prompt(pair.query), scorer.summary(pair.preferred_text), scorer.summary(pair.other_text))
         for pair in longer_is_better(range(4))

@@ -193,6 +193,20 @@ def test_another_base_model_or_library_is_another_training(
     assert "because library versions changed since step 1" in start(sink)
 
 
+def test_a_setting_that_changes_memory_only_is_gone_on_with_and_told(base_dir: Path, tmp_path: Path) -> None:
+    """What ran out of memory is called again with less at once, or with more when there is room again."""
+    stop_at(base_dir, tmp_path, 2)
+    sink = metrics.ListSink()
+    run(base_dir, tmp_path, sink, recipe=replace(RECIPE, micro_batch=1))
+    assert start(sink) == (
+        "resumed from step 1 of 6; micro_batch changed since, so it is not bit for bit an undisturbed run"
+    )
+    stop_at(base_dir, tmp_path / "less", 2, recipe=replace(RECIPE, micro_batch=1))
+    sink = metrics.ListSink()
+    run(base_dir, tmp_path / "less", sink)
+    assert "resumed from step 1" in start(sink) and "micro_batch" not in sink.conditions
+
+
 def test_other_threads_or_hardware_are_gone_on_with_and_told(base_dir: Path, tmp_path: Path) -> None:
     stop_at(base_dir, tmp_path, 2)
     torch.set_num_threads(2)

@@ -8,6 +8,7 @@ from app.domain.prompts import TLDR, PromptTemplate, PromptTooLong
 from tests.support import tiny_models
 from worker.training import tokens
 from worker.training.examples import Query
+from worker.training.metrics import ListSink
 from worker.training.tokens import Codec, RawTokens, SummaryTokens
 
 
@@ -45,6 +46,21 @@ def test_a_summary_has_a_leading_space_and_an_end_token(codec: Codec) -> None:
 def test_a_long_summary_keeps_its_beginning_and_ends(codec: Codec) -> None:
     whole, cut = codec.summary(tiny_models.words(30, 1), 200), codec.summary(tiny_models.words(30, 1), 10)
     assert len(cut) == 10 and cut[:-1] == whole[:9] and cut[-1] == codec.eos
+
+
+def test_what_is_cut_is_counted_once(codec: Codec) -> None:
+    long = Query("pets", "Old dog", "\n".join(tiny_models.words(12, seed) for seed in range(20)))
+    exact = len(codec.summary("the old house", 48))
+    reader, sink = tokens.Reader(codec, TLDR, 90, exact), ListSink()
+    for query in (long, tiny_models.query(1), long):
+        assert reader.prompt(query) == codec.prompt(query, TLDR, 90)
+    for text in ("the old house", "the old house too", "the", "the old house too"):
+        assert reader.summary(text) == codec.summary(text, exact)
+    reader.note(sink)
+    assert sink.conditions == {
+        "documents cut": "1 of 2, to 90 tokens",
+        "summaries cut": f"1 of 3, to {exact} tokens",
+    }
 
 
 def test_an_empty_summary_is_only_its_end(codec: Codec) -> None:
