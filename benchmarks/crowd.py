@@ -72,15 +72,19 @@ class Desk(Protocol):
 
 
 class HoneDesk:
-    """Hone's judging page, as it asks: a browser session, `ahead` pairs held, the first of them answered."""
+    """Hone's judging page, as it asks: a browser session, `ahead` pairs held, the first of them answered. One request
+    submits an answer and claims what is held next."""
 
     def __init__(self, host: str, port: int, cookie: str, ahead: int, random: Random) -> None:
         self._wire = Wire(host, port, {"cookie": f"hone_session={cookie}", "sec-fetch-site": "same-origin"})
         self._ahead, self._random = ahead, random
+        self._held: list[dict[str, Any]] = []
 
     async def claim(self) -> Any:
-        """The first pair held."""
-        held = (await self._wire.ask("POST", "/api/leases", {"ahead": self._ahead}))["items"]
+        """The first pair held, which came with the answer before it; at the beginning it is asked for."""
+        held, self._held = self._held, []
+        if not held:
+            held = (await self._wire.ask("POST", "/api/leases", {"ahead": self._ahead}))["items"]
         return held[0]["showing"] if held else None
 
     async def submit(self, item: Any) -> None:
@@ -91,8 +95,9 @@ class HoneDesk:
             "value": self._random.randint(1, 9),
             "explanation": None,
             "seconds": 25.0,
+            "ahead": self._ahead,
         }
-        await self._wire.ask("POST", "/api/preferences", answer)
+        self._held = (await self._wire.ask("POST", "/api/preferences", answer))["held"]["items"]
 
     async def close(self) -> None:
         """Hang up."""

@@ -33,7 +33,7 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from app.local.processes import Children
 from app.services import judging
@@ -126,24 +126,34 @@ def _conditions(used: Shares | None, **more: Any) -> dict[str, Any]:
     return {"cores": cores(), **more, **told}
 
 
-def _claim_and_submit(sessions: Sessions, worker: Worker, ahead: int = 1) -> tuple[float, float]:
-    """Two transactions, as two requests make them: the seconds of each."""
-    began = time.perf_counter()
-    with unit_of_work(sessions, print) as session:
-        held = judging.leases(session, worker.viewer, ahead, LEASE, PAGE).leases
-    claimed = time.perf_counter()
-    with unit_of_work(sessions, print) as session:
-        judging.answer(
-            session, worker.viewer, showing_id=held[0].showing_id, key=uuid4(), value=3, explanation=None, seconds=20.0
-        )
-    return claimed - began, time.perf_counter() - claimed
+@dataclass
+class Seat:
+    """A labeler who works on one database, and holds one pair once they are seated."""
+
+    sessions: Sessions
+    worker: Worker
+    held: UUID | None = None
+
+    def judge(self) -> float:
+        """Submit an answer to what is held and claim the next, in one transaction as the page's one request makes it;
+        the first time only claim. The seconds of it."""
+        began = time.perf_counter()
+        with unit_of_work(self.sessions, print) as session:
+            viewer = self.worker.viewer
+            if self.held is not None:
+                judging.answer(
+                    session, viewer, showing_id=self.held, key=uuid4(), value=3, explanation=None, seconds=20.0
+                )
+            held = judging.leases(session, viewer, 1, LEASE, PAGE).leases
+        self.held = held[0].showing_id
+        return time.perf_counter() - began
 
 
 # Through the store
 
 
 def store(postgres: Server, plan: Plan, _peer: Peer | None) -> Iterator[Line]:
-    """Threads in several processes, each labeler's claims and submits one after the other."""
+    """Threads in several processes, each labeler's judgements one after the other."""
     with postgres.database("store") as ground:
         say(f"store: putting up {plan.middle} comparisons")
         ground.prepare(plan.middle)
@@ -166,14 +176,10 @@ def store(postgres: Server, plan: Plan, _peer: Peer | None) -> Iterator[Line]:
         parts = {"clients": [process.pid or 0 for process in processes], "postgresql": [postgres.process]}
         with shares(parts) as used:
             time.sleep(plan.store_seconds)
-        claims: list[float] = []
-        submits: list[float] = []
+        judgements: list[float] = []
         for process in processes:
-            of_claims, of_submits = told.get()
-            claims += of_claims
-            submits += of_submits
+            judgements += told.get()
             process.join()
-    judgements = [sum(both) for both in zip(claims, submits, strict=True)]
     yield Line(
         "labeling.store",
         short(len(judgements) / plan.store_seconds),
@@ -188,39 +194,39 @@ def store(postgres: Server, plan: Plan, _peer: Peer | None) -> Iterator[Line]:
             threads_each=plan.store_threads,
             ahead=1,
             judgement=spread(judgements),
-            claim=spread(claims),
-            submit=spread(submits),
         ),
     )
 
 
 def _judge_in_threads(url: str, workers: list[Worker], plan: Plan, ready: Barrier, told: Any) -> None:
     sessions = connect(url, pool=plan.store_threads)
-    claims: list[float] = []
-    submits: list[float] = []
+    judgements: list[float] = []
 
-    def judge(mine: list[Worker]) -> None:
-        for worker in cycle(mine):
+    def judge(mine: list[Seat]) -> None:
+        for seat in cycle(mine):
             began = time.perf_counter()
             if began > end:
                 return
-            claim, submit = _claim_and_submit(sessions, worker)
+            took = seat.judge()
             if began > start and time.perf_counter() <= end:
-                claims.append(claim)
-                submits.append(submit)
+                judgements.append(took)
+
+    seats = [Seat(sessions, worker) for worker in workers]
+    for seat in seats:
+        seat.judge()
 
     ready.wait()
     start = time.perf_counter() + plan.warm_seconds
     end = start + plan.store_seconds
     threads = [
-        threading.Thread(target=judge, args=(workers[number :: plan.store_threads],))
+        threading.Thread(target=judge, args=(seats[number :: plan.store_threads],))
         for number in range(plan.store_threads)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    told.put((claims, submits))
+    told.put(judgements)
 
 
 # Over HTTP
@@ -391,16 +397,16 @@ def growth(postgres: Server, plan: Plan, _peer: Peer | None) -> Iterator[Line]:
     """One labeler in each of three databases by turns, so that whatever else the machine does meets all of them."""
     sizes = (plan.small, plan.middle, plan.large)
     with ExitStack() as databases:
-        desks = []
+        seats = []
         for size in sizes:
             say(f"growth: putting up {size} comparisons")
             ground = databases.enter_context(postgres.database(f"growth_{size}"))
             ground.prepare(size)
             ground.put_up(size)
             ground.tidy()
-            desks.append((ground, ground.workers(1)[0]))
-        say("growth: claims and submits by turns")
-        took = _by_turns(desks, plan)
+            seats.append(Seat(ground.sessions, ground.workers(1)[0]))
+        say("growth: judgements by turns")
+        took = _by_turns(seats, plan)
     middles = [median(times) for times in took]
     yield Line(
         "labeling.growth",
@@ -416,13 +422,13 @@ def growth(postgres: Server, plan: Plan, _peer: Peer | None) -> Iterator[Line]:
     )
 
 
-def _by_turns(desks: Sequence[tuple[Ground, Worker]], plan: Plan) -> list[list[float]]:
-    took: list[list[float]] = [[] for _ in desks]
+def _by_turns(seats: Sequence[Seat], plan: Plan) -> list[list[float]]:
+    took: list[list[float]] = [[] for _ in seats]
     for _ in range(plan.blocks):
-        for (ground, worker), times in zip(desks, took, strict=True):
+        for seat, times in zip(seats, took, strict=True):
             # The first after the others worked finds caches of theirs.
-            _claim_and_submit(ground.sessions, worker)
-            times += [sum(_claim_and_submit(ground.sessions, worker)) for _ in range(plan.block)]
+            seat.judge()
+            times += [seat.judge() for _ in range(plan.block)]
     return took
 
 
@@ -438,8 +444,9 @@ def seen(postgres: Server, plan: Plan, _peer: Peer | None) -> Iterator[Line]:
         ground.put_up(fresh)
         ground.tidy()
         # Nothing says yet where the veteran's search should go on, so this one passes by all that they have answered.
-        first, _ = _claim_and_submit(ground.sessions, veteran)
-        new, old = _by_turns([(ground, newcomer), (ground, veteran)], plan)
+        seats = [Seat(ground.sessions, worker) for worker in (newcomer, veteran)]
+        first = seats[1].judge()
+        new, old = _by_turns(seats, plan)
     yield Line(
         "labeling.seen",
         short(median(old) / median(new)),

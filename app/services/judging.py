@@ -20,6 +20,7 @@ from app.services.onboarding import Feedback, First
 from app.services.people import Viewer
 from app.services.projects import entrance
 from app.store import answers, queueing
+from app.store.answers import KeyTaken
 from app.store.guidelines import Entrance
 from app.store.queueing import Desk, Lease, Shown, Terms
 from app.store.session import Session
@@ -109,6 +110,7 @@ def leases(session: Session, viewer: Viewer, ahead: int, lasts: timedelta, page_
     met = entrance(session, viewer.id)
     before = onboarding.what_first(session, met, viewer)
     if before is not None:
+        queueing.by_index(session)
         return Handed(queueing.held(session, viewer.id), before)
     queueing.lock_queue_of(session, viewer.id)
     desk = queueing.desk(session, met.project_id, viewer.id, viewer.kind)
@@ -144,6 +146,7 @@ def _given_one_more(session: Session, met: Entrance, viewer: Viewer, desk: Desk,
 def extend(session: Session, viewer: Viewer, showings: list[UUID], lasts: timedelta) -> datetime | None:
     """Keep what the labeler looks at; None when all of it has gone back to the queue (answers are still taken)."""
     _may_judge(viewer)
+    queueing.by_index(session)
     return queueing.extend(session, viewer.id, showings, lasts)
 
 
@@ -236,11 +239,10 @@ def _keep(
     _may_judge(viewer)
     # Answers of one labeler come one at a time: two tabs, a repeat and a double Enter are then all the same case.
     queueing.lock_queue_of(session, viewer.id)
-    shown = queueing.lock_shown(session, showing_id, viewer.id)
-    subject = None if shown is None else shown.comparison_id if said is Preference else shown.summary_id
-    if shown is None or subject is None:
+    found = answers.before(session, said, showing_id, viewer.id, key)
+    if found is None or (found.shown.comparison_id if said is Preference else found.shown.summary_id) is None:
         raise _not_shown()
-    found = answers.before(session, said, subject, viewer.id, key)
+    shown = found.shown
     if found.sent is not None:
         if found.sent.showing_id != showing_id:
             raise _used_elsewhere()
@@ -260,11 +262,12 @@ def _keep(
         surplus, slot_id = before.surplus, before.slot_id
     version = 1 if before is None else before.version + 1
     kept = {"labeler_id": viewer.id, "showing_id": showing_id, "slot_id": slot_id, "key": key}
-    answers.add(session, said, {**row, **kept, "version": version, "surplus": surplus})
-    if free is not None:
-        queueing.finish_slot(session, free.slot_id, viewer.id, showing_id)
-        if shown.for_round:
-            rounds.opinion_given(session, free.batch_id)
+    try:
+        answers.add(session, said, {**row, **kept, "version": version, "surplus": surplus}, fills=free is not None)
+    except KeyTaken as error:
+        raise _used_elsewhere() from error
+    if free is not None and shown.for_round:
+        rounds.opinion_given(session, free.batch_id)
     return _Kept(shown, version, surplus)
 
 
@@ -414,6 +417,7 @@ def flag(
 def last_answer(session: Session, viewer: Viewer) -> Answered | None:
     """What the labeler answered last, of either kind; None before they have answered anything."""
     _may_judge(viewer)
+    queueing.by_index(session)
     showing_id = answers.last_shown(session, viewer.id)
     return None if showing_id is None else answered(session, viewer, showing_id)
 
@@ -421,6 +425,7 @@ def last_answer(session: Session, viewer: Viewer) -> Answered | None:
 def answered(session: Session, viewer: Viewer, showing_id: UUID) -> Answered:
     """What the labeler said last of what this showing showed. Raises NotFound where they have not answered it."""
     _may_judge(viewer)
+    queueing.by_index(session)
     lease = queueing.shown(session, viewer.id, showing_id)
     if lease is None:
         raise _not_shown()

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     tuple_,
     union,
     union_all,
@@ -35,6 +37,8 @@ from sqlalchemy.orm import aliased
 
 from app.domain.preferences import turned
 from app.domain.words import BatchPurpose, ComparisonKind, LabelerKind, SlotState, Split
+from app.store import queueing
+from app.store.queueing import Shown
 from app.store.session import Session, directly
 from app.store.tables import (
     Batch,
@@ -209,16 +213,13 @@ def _answers(said: _Said) -> Select[int, int, int, UUID, int, bool]:
     return select(said.id, said.labeler_id, said.slot_id, said.showing_id, said.version, said.surplus)
 
 
-def _before(said: _Said) -> Select[*tuple[Any, ...]]:
-    newest = (
-        select(said.id)
-        .where(_subject(said) == bindparam("subject", type_=BigInteger), said.labeler_id == _LABELER)
-        .order_by(said.version.desc())
-        .limit(literal_column("1"))
-        .scalar_subquery()
-    )
-    sent = said.key == bindparam("key", type_=Uuid)
-    return _answers(said).add_columns(sent, said.id == newest).where(or_(sent, said.id == newest))
+def _before(said: _Said) -> tuple[Select[Any], Select[Any]]:
+    one: ColumnElement[int] = literal_column("1")
+    subject = Slot.comparison_id if said is Preference else Slot.summary_id
+    mine = [_subject(said) == subject, said.labeler_id == _LABELER]
+    newest = _answers(said).where(*mine).order_by(said.version.desc()).limit(one).lateral("newest")
+    sent = _answers(said).where(said.key == bindparam("key", type_=Uuid)).limit(one).lateral("sent")
+    return queueing.of_showing((newest, true()), (sent, true()))
 
 
 def _insert(said: _Said) -> Insert:
@@ -244,8 +245,13 @@ def _first(said: _Said) -> Insert:
 
 
 _BEFORE = {said: _before(said) for said in (Preference, Rating)}
-_FIRST = {said: _first(said) for said in (Preference, Rating)}
-_LATER = {said: _insert(said) for said in (Preference, Rating)}
+# By table, whether it is the first of its subject, and whether it fills its slot.
+_ADD = {
+    (said, first, fills): statement.add_cte(queueing.FINISH.cte("filled")) if fills else statement
+    for said in (Preference, Rating)
+    for first, statement in ((True, _first(said)), (False, _insert(said)))
+    for fills in (True, False)
+}
 _PROGRESS = select(
     func.coalesce(func.sum(Tally.answers).filter(Tally.day == _day_of(func.now())), 0),
     func.coalesce(func.sum(Tally.answers), 0),
@@ -254,22 +260,39 @@ _PROGRESS = select(
 
 @dataclass(frozen=True)
 class Before:
-    """What is there when an answer comes: the one sent with its key, and the labeler's newest on its subject."""
+    """What is there when an answer comes: what it is about, locked as by `app.store.queueing.lock_shown`, the one sent
+    with its key, on whatever subject, and the labeler's newest on its subject."""
 
+    shown: Shown
     sent: Answer | None
     newest: Answer | None
 
 
-def before(session: Session, said: _Said, subject_id: int, labeler_id: int, key: UUID) -> Before:
-    """What came with this key, on whatever subject, and what the labeler said of this comparison or summary."""
-    rows = directly(session, _BEFORE[said], subject=subject_id, labeler=labeler_id, key=key)
-    sent, newest = (next((Answer(*row[:6]) for row in rows if row[place]), None) for place in (6, 7))
-    return Before(sent, newest)
+def before(session: Session, said: _Said, showing_id: UUID, labeler_id: int, key: UUID) -> Before | None:
+    """What is there when an answer by this showing comes. None for an unknown showing or somebody else's."""
+    found = queueing.shown_beside(session, _BEFORE[said], showing=showing_id, labeler=labeler_id, key=key)
+    if found is None:
+        return None
+    shown, columns = found
+    newest, sent = (None if each[0] is None else Answer(*each) for each in (columns[:6], columns[6:]))
+    return Before(shown, sent, newest)
 
 
-def add(session: Session, said: _Said, values: dict[str, Any]) -> None:
-    """Keep a version of an answer, every column given; the first of a subject counts in the labeler's progress."""
-    directly(session, (_FIRST if values["version"] == 1 else _LATER)[said], **values)
+class KeyTaken(Exception):
+    """The key of an answer was used for another one in the same moment. The transaction is over."""
+
+
+def add(session: Session, said: _Said, values: dict[str, Any], *, fills: bool) -> None:
+    """Keep a version of an answer, every column given; the first of a subject counts in the labeler's progress.
+
+    With `fills`, its slot has its opinion. Raises KeyTaken.
+    """
+    try:
+        directly(session, _ADD[said, values["version"] == 1, fills], **values)
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name != f"uq_{said.__tablename__}_key":
+            raise
+        raise KeyTaken from error
 
 
 def _surplus(said: _Said) -> list[ColumnElement[bool]]:

@@ -103,8 +103,22 @@ def _notes_first() -> ColumnElement[bool]:
 
 
 def lock_queue_of(session: Session, labeler_id: int) -> None:
-    """One claim at a time per labeler, so that two tabs or a double click get the same leases."""
-    directly(session, _LOCK, labeler=labeler_id % 2**31)
+    """One claim at a time per labeler, so that two tabs or a double click get the same leases.
+
+    Asked again in the same transaction, which has it, it does nothing.
+    """
+    begun = session.get_transaction()
+    if begun is None or session.info.get(_LOCKED) != (begun, labeler_id):
+        directly(session, _LOCK, labeler=labeler_id % 2**31)
+        session.info[_LOCKED] = session.get_transaction(), labeler_id
+
+
+def by_index(session: Session) -> None:
+    """To the end of this transaction everything is found by its index, as where it locks a queue.
+
+    A connection keeps its plans, and one that was made while a table was empty would read all of it when it is full.
+    """
+    directly(session, _BY_INDEX)
 
 
 def try_lock_queue_of(session: Session, labeler_id: int) -> bool:
@@ -112,8 +126,8 @@ def try_lock_queue_of(session: Session, labeler_id: int) -> bool:
     return bool(first(directly(session, _TRY_LOCK, labeler=labeler_id % 2**31)))
 
 
-# A connection keeps its plans, and one that was made while a table was empty would read all of it when it is full: to
-# the end of such a transaction everything is found by its index.
+_LOCKED = "queue"
+_BY_INDEX = text("select set_config('enable_seqscan', 'off', true)")
 _LOCK = text("select pg_advisory_xact_lock(4172001, :labeler), set_config('enable_seqscan', 'off', true)")
 _TRY_LOCK = text("select pg_try_advisory_xact_lock(4172001, :labeler)")
 
@@ -607,7 +621,7 @@ class Shown:
     for_round: bool
 
 
-_OF_SHOWING = (
+_OF_SHOWING: Select[*tuple[Any, ...]] = (
     select(
         Showing.id,
         Showing.swapped,
@@ -629,21 +643,42 @@ _OF_SHOWING = (
     # `is true` is no condition of an index: they are found by their ids, not among all that the labeler has answered.
     .where(Showing.id == bindparam("showing", type_=Uuid), (Showing.labeler_id == _LABELER).is_(true()))
 )
-# As almost always: the slot is theirs, and nothing that they say changes another one of its subject.
-_THEIRS = _OF_SHOWING.where(
-    and_(Slot.labeler_id == _LABELER, or_(_is(SlotState.LEASED), _is(SlotState.DONE))).is_(true())
-).with_for_update(of=Slot)
+_WIDTH = 14
+
+
+def of_showing(*beside: tuple[Any, ColumnElement[bool]]) -> tuple[Select[Any], Select[Any]]:
+    """Two statements with what `Shown` is made of, and the columns of what is joined `beside` it by a condition.
+
+    Of `showing` and `labeler`. The first finds and locks a slot while it is theirs, as almost always: then nothing that
+    they say changes another one of its subject. The second is for a slot that is not.
+    """
+    found = _OF_SHOWING
+    for source, condition in beside:
+        found = found.add_columns(*source.c).outerjoin(source, condition)
+    theirs = and_(Slot.labeler_id == _LABELER, or_(_is(SlotState.LEASED), _is(SlotState.DONE))).is_(true())
+    return found.where(theirs).with_for_update(of=Slot), found
+
+
+_SHOWN_ONLY = of_showing()
 
 
 def lock_shown(session: Session, showing_id: UUID, labeler_id: int) -> Shown | None:
     """The labeler's own showing and its slot, locked while it is theirs. None for an unknown id or somebody else's."""
-    values = {"showing": showing_id, "labeler": labeler_id}
-    rows = directly(session, _THEIRS, **values) or directly(session, _OF_SHOWING, **values)
+    found = shown_beside(session, _SHOWN_ONLY, showing=showing_id, labeler=labeler_id)
+    return None if found is None else found[0]
+
+
+def shown_beside(
+    session: Session, statements: tuple[Select[Any], Select[Any]], **values: Any
+) -> tuple[Shown, tuple[Any, ...]] | None:
+    """What `lock_shown` gives, by statements of `of_showing`, and the columns of what is joined beside it."""
+    theirs, others = statements
+    rows = directly(session, theirs, **values) or directly(session, others, **values)
     if not rows:
         return None
-    row = rows[0]
+    row, beside = rows[0][:_WIDTH], rows[0][_WIDTH:]
     for_kind = None if row[11] is None else LabelerKind(row[11])
-    return Shown(*row[:9], *(SlotState(row[9]), row[10], for_kind, *row[12:]))
+    return Shown(*row[:9], *(SlotState(row[9]), row[10], for_kind, *row[12:])), beside
 
 
 def _same_subject(shown: Shown) -> ColumnElement[bool]:
@@ -695,20 +730,21 @@ def lock_slot_to_fill(
 
 def finish_slot(session: Session, slot_id: int, labeler_id: int, showing_id: UUID) -> None:
     """The slot has its opinion."""
-    directly(session, _FINISH, slot=slot_id, labeler=labeler_id, showing=showing_id)
+    directly(session, FINISH, slot_id=slot_id, labeler_id=labeler_id, showing_id=showing_id)
 
 
-_FINISH = (
+FINISH = (
     update(Slot)
-    .where(Slot.id == bindparam("slot", type_=BigInteger))
+    .where(Slot.id == bindparam("slot_id", type_=BigInteger))
     .values(
         state=SlotState.DONE,
-        labeler_id=_LABELER,
-        showing_id=bindparam("showing", type_=Uuid),
+        labeler_id=bindparam("labeler_id", type_=BigInteger),
+        showing_id=bindparam("showing_id", type_=Uuid),
         lease_expires_at=null(),
         done_at=func.now(),
     )
 )
+"""As a statement, for an answer that fills its slot with it: with the names that an answer has for its columns."""
 
 
 def let_go(session: Session, shown: Shown, labeler_id: int, but: int | None = None) -> list[int]:

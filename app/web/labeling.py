@@ -21,7 +21,7 @@ from app.services.judging import Answered, Progress, Scores
 from app.services.onboarding import Feedback
 from app.store.queueing import Lease
 from app.web.contexts import ComparePage
-from app.web.door import Desk, DoorDep
+from app.web.door import Desk, Door, DoorDep
 from app.web.rendering import page, page_version
 
 router = APIRouter()
@@ -52,6 +52,12 @@ def _number(sent: object) -> float | None:
     return sent if isinstance(sent, int | float) and not isinstance(sent, bool) else None
 
 
+def _ahead(sent: object) -> int | None:
+    if isinstance(sent, int) and not isinstance(sent, bool) and 1 <= sent <= judging.MOST_AHEAD:
+        return sent
+    return None
+
+
 def _numbers(sent: object) -> dict[str, float | None] | None:
     return {str(step): _number(value) for step, value in sent.items()} if isinstance(sent, dict) else None
 
@@ -60,6 +66,7 @@ def _numbers(sent: object) -> dict[str, float | None] | None:
 Words = Annotated[str | None, PlainValidator(_words)]
 Number = Annotated[float | None, PlainValidator(_number)]
 Numbers = Annotated[dict[str, float | None] | None, PlainValidator(_numbers)]
+Ahead = Annotated[int | None, PlainValidator(_ahead)]
 Score = Annotated[int, Field(ge=axes.LOWEST, le=axes.HIGHEST)]
 
 
@@ -132,11 +139,16 @@ class Before(BaseModel):
     label: str
 
 
-class LeaseAnswer(BaseModel):
+class Held(BaseModel):
     """What the labeler holds now; empty when there is nothing to judge, or something to do `before`."""
 
     items: list[Item]
     before: Before | None
+
+
+class LeaseAnswer(Held):
+    """The same, and how far the labeler is."""
+
     progress: Count
 
 
@@ -157,7 +169,10 @@ class NotesAnswer(BaseModel):
 
 
 class PreferenceRequest(BaseModel):
-    """An answer in displayed order: 1 = A much better, 5 = cannot tell, 9 = B much better."""
+    """An answer in displayed order: 1 = A much better, 5 = cannot tell, 9 = B much better.
+
+    With `ahead`, as in all that ends a showing, the labeler holds so many again, and is told what.
+    """
 
     showing: UUID
     key: UUID
@@ -165,6 +180,7 @@ class PreferenceRequest(BaseModel):
     explanation: Words = None
     seconds: Number = None
     steps: Numbers = None
+    ahead: Ahead = None
 
 
 class Lesson(BaseModel):
@@ -181,6 +197,7 @@ class RatingAnswer(BaseModel):
     status: Literal["saved", "surplus"]
     version: int
     progress: Count
+    held: Held | None
 
 
 class PreferenceAnswer(RatingAnswer):
@@ -200,6 +217,7 @@ class RatingRequest(BaseModel):
     overall: Score | None = None
     comment: Words = None
     seconds: Number = None
+    ahead: Ahead = None
 
 
 class SkipRequest(BaseModel):
@@ -209,6 +227,7 @@ class SkipRequest(BaseModel):
     key: UUID
     reason: SkipReason
     comment: Words = None
+    ahead: Ahead = None
 
 
 class SkipAnswer(BaseModel):
@@ -216,6 +235,7 @@ class SkipAnswer(BaseModel):
 
     status: Literal["skipped"]
     progress: Count
+    held: Held | None
 
 
 class FlagRequest(BaseModel):
@@ -295,12 +315,24 @@ def _told(answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _lasts(door: DoorDep) -> timedelta:
+def _lasts(door: Door) -> timedelta:
     return timedelta(seconds=door.settings.lease_seconds)
 
 
 def _progress(desk: Desk) -> Count:
     return _count(judging.progress(desk.session, desk.viewer))
+
+
+def _handed(door: Door, desk: Desk, ahead: int) -> Held:
+    handed = judging.leases(desk.session, desk.viewer, ahead, _lasts(door), page_version())
+    return Held(
+        items=[_item(lease) for lease in handed.leases],
+        before=None if handed.before is None else Before(**asdict(handed.before)),
+    )
+
+
+def _held(door: Door, desk: Desk, ahead: int | None) -> Held | None:
+    return None if ahead is None else _handed(door, desk, ahead)
 
 
 @router.get("/label")
@@ -322,14 +354,8 @@ def compare_page(door: DoorDep) -> Response:
 def leases(door: DoorDep, wanted: LeaseRequest) -> Response:
     """Hold the next ones; the same in every tab."""
     with door.enter(Role.LABELER) as desk:
-        handed = judging.leases(desk.session, desk.viewer, wanted.ahead, _lasts(door), page_version())
-        return _told(
-            LeaseAnswer(
-                items=[_item(lease) for lease in handed.leases],
-                before=None if handed.before is None else Before(**asdict(handed.before)),
-                progress=_progress(desk),
-            )
-        )
+        held = _handed(door, desk, wanted.ahead)
+        return _told(LeaseAnswer(items=held.items, before=held.before, progress=_progress(desk)))
 
 
 @router.post("/api/notes")
@@ -369,6 +395,7 @@ def preferences(door: DoorDep, sent: PreferenceRequest) -> Response:
                 version=saved.version,
                 feedback=_lesson(saved.feedback),
                 progress=_progress(desk),
+                held=_held(door, desk, sent.ahead),
             )
         )
 
@@ -388,7 +415,10 @@ def ratings(door: DoorDep, sent: RatingRequest) -> Response:
         )
         return _told(
             RatingAnswer(
-                status="surplus" if saved.surplus else "saved", version=saved.version, progress=_progress(desk)
+                status="surplus" if saved.surplus else "saved",
+                version=saved.version,
+                progress=_progress(desk),
+                held=_held(door, desk, sent.ahead),
             )
         )
 
@@ -398,7 +428,7 @@ def skips(door: DoorDep, sent: SkipRequest) -> Response:
     """Pass it on."""
     with door.enter(Role.LABELER) as desk:
         judging.skip(desk.session, desk.viewer, showing_id=sent.showing, reason=sent.reason, comment=sent.comment)
-        return _told(SkipAnswer(status="skipped", progress=_progress(desk)))
+        return _told(SkipAnswer(status="skipped", progress=_progress(desk), held=_held(door, desk, sent.ahead)))
 
 
 @router.post("/api/flags")

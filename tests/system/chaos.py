@@ -167,12 +167,15 @@ class Labeler:
         tabs = 2 if self._random.random() < 0.1 else 1
         told = await asyncio.gather(*(self._post("/api/leases", {"ahead": self._ahead}) for _ in range(tabs)))
         items: list[dict[str, Any]] = (told[0] or {}).get("items", [])
+        self._look_at(items)
+        return items
+
+    def _look_at(self, items: list[dict[str, Any]]) -> None:
         for item in items:
             if item["document"] is None:
                 self.diary.kept_back.add(item["showing"])
             elif item["notes_first"] and not any(item["notes"]):
                 self._story.findings.append(f"a document was sent without notes: showing {item['showing']}")
-        return items
 
     async def _meet(self, item: dict[str, Any]) -> None:
         """Do something with an item that is held, or was."""
@@ -223,7 +226,9 @@ class Labeler:
 
     async def _say(self, path: str, item: dict[str, Any], body: dict[str, Any]) -> None:
         key = UUID(int=self._random.getrandbits(128), version=4)
-        said = Said(path, key, UUID(item["showing"]), {"showing": item["showing"], "key": str(key), **body})
+        ahead = self._random.choice([None, self._ahead, "many"])
+        whole = {"showing": item["showing"], "key": str(key), "ahead": ahead, **body}
+        said = Said(path, key, UUID(item["showing"]), whole)
         self.diary.said[key] = said
         twice = self._random.random() < 0.1
         await asyncio.gather(*(self._send(said) for _ in range(2 if twice else 1)))
@@ -238,6 +243,7 @@ class Labeler:
         if reply is None:
             return
         said.replies.append(reply)
+        self._look_at((reply.get("held") or {}).get("items", []))
         if said.path == "/api/notes":
             self.diary.noted.add(showing)
         elif early and showing not in self.diary.noting:

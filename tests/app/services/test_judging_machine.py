@@ -26,6 +26,7 @@ from app.services import comparisons, judging
 from app.services.judging import Saved, Scores
 from app.services.people import Viewer
 from app.store import batches, people, queueing
+from app.store.queueing import Lease
 from app.store.session import Session
 from app.store.tables import Batch, Comparison, Flag
 from tests.support import factories as make
@@ -325,11 +326,14 @@ class Queue(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, LABELERS - 1), ahead=st.integers(1, 4))
     def claim(self, who: int, ahead: int) -> None:
-        self.model.release(who)
-        lent = self.model.lends(who, ahead)
         with self._work() as session:
             held = judging.leases(session, self.people[who], ahead, make.LEASE, make.PAGE).leases
             session.commit()
+        self._held(who, ahead, held)
+
+    def _held(self, who: int, ahead: int, held: list[Lease]) -> None:
+        self.model.release(who)
+        lent = self.model.lends(who, ahead)
         assert [(slot.subject, slot.mine) for slot in self._see_new_slots()] == [(each, who) for each in lent]
         expected = self.model.claim(who, ahead)
         assert len(held) == len(expected)
@@ -350,22 +354,25 @@ class Queue(RuleBasedStateMachine):
         return make.say(session, viewer, showing.id, value, key)
 
     @precondition(lambda self: self.model.showings)
-    @rule(which=ANY, value=st.integers(1, 7))
-    def answer(self, which: int, value: int) -> None:
-        """A first answer or, by whatever showing, a change of an earlier one."""
-        self._answer(self._shown(which), value)
+    @rule(which=ANY, value=st.integers(1, 7), ahead=st.integers(0, 4))
+    def answer(self, which: int, value: int, ahead: int) -> None:
+        """A first answer or, by whatever showing, a change of an earlier one; with it a claim, if any are wanted."""
+        self._answer(self._shown(which), value, ahead)
 
-    def _answer(self, showing: ModelShowing, value: int) -> None:
-        key = uuid4()
+    def _answer(self, showing: ModelShowing, value: int, ahead: int = 0) -> None:
+        key, who = uuid4(), showing.labeler
         with self._work() as session:
             if not showing.revealed:
                 with pytest.raises(Conflict):
                     self._say(session, showing, value, key)
                 return
             saved = self._say(session, showing, value, key)
+            held = judging.leases(session, self.people[who], ahead, make.LEASE, make.PAGE).leases if ahead else []
             session.commit()
         assert saved == self.model.answer(showing, value)
         self.model.keys[key] = (showing, saved)
+        if ahead:
+            self._held(who, ahead, held)
 
     @precondition(lambda self: self.model.showings)
     @rule(which=ANY)

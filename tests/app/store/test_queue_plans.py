@@ -5,7 +5,7 @@ for any values; times are measured by `python -m benchmarks.labeling`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -128,16 +128,23 @@ def _plans(session: Session, statement: str, values: Any) -> list[str]:
     return ["\n".join(row[0] for row in driver.execute(*each).fetchall()) for each in asked]
 
 
-def _one_turn(session: Session, worker: Viewer) -> UUID:
-    """Everything that a page asks for, once."""
-    one, two, _ = make.hold(session, worker, 3)
-    judging.extend(session, worker, [one, two], make.LEASE)
-    make.say(session, worker, one)
-    make.say(session, worker, one, 3)
-    judging.skip(session, worker, showing_id=two, reason=SkipReason.OTHER, comment=None)
-    judging.progress(session, worker)
-    judging.last_answer(session, worker)
-    return one
+def _turn(worker: Viewer) -> list[Callable[[Session], object]]:
+    """Everything that a page asks for, once, a request each."""
+    held: list[UUID] = []
+
+    def submit(session: Session) -> None:
+        make.say(session, worker, held[0])
+        make.hold(session, worker, 3)
+        judging.progress(session, worker)
+
+    return [
+        lambda session: held.extend(make.hold(session, worker, 3)),
+        lambda session: judging.extend(session, worker, held[:2], make.LEASE),
+        submit,
+        lambda session: make.say(session, worker, held[0], 3),
+        lambda session: judging.skip(session, worker, showing_id=held[1], reason=SkipReason.OTHER, comment=None),
+        lambda session: judging.last_answer(session, worker),
+    ]
 
 
 @pytest.mark.parametrize("count", [1_000, 20_000])
@@ -147,7 +154,8 @@ def test_every_statement_of_a_turn_goes_by_indexes_however_long_the_queue(own_se
     _analyze(own_sessions)
     with own_sessions() as session:
         with _written(session) as statements:
-            _one_turn(session, worker)
+            for request in _turn(worker):
+                request(session)
         # What the planner chooses by itself.
         session.execute(text("set local enable_seqscan = on"))
         claims = 0
@@ -168,16 +176,19 @@ def test_a_plan_that_is_made_while_the_tables_are_empty_serves_them_when_they_ar
     with unit_of_work(own_sessions, print) as session:
         worker = _fill(session, 10, seen=0)
     _analyze(own_sessions)
-    with own_sessions() as session:
-        with _written(session) as statements:
-            _one_turn(session, worker)
-        plans = [plan for each in statements for plan in _plans(session, *each)]
-        assert len(plans) > 30
-        assert [plan for plan in plans if re.search(rf"Seq Scan on ({GROWS})\b", plan)] == []
-        # Not the index of whatever anybody has answered, by the labeler alone.
-        every = r"using uq_slot_comparison_labeler on slot[^\n]*\n *Index Cond: \(labeler_id"
-        assert [plan for plan in plans if re.search(every, plan)] == []
-        assert sum("using ix_slot_held on slot" in plan for plan in plans) >= 6
+    plans: list[str] = []
+    for request in _turn(worker):
+        with own_sessions() as session:
+            with _written(session) as statements:
+                request(session)
+            plans += [plan for each in statements for plan in _plans(session, *each)]
+            session.commit()
+    assert len(plans) > 30
+    assert [plan for plan in plans if re.search(rf"Seq Scan on ({GROWS})\b", plan)] == []
+    # Not the index of whatever anybody has answered, by the labeler alone.
+    every = r"using uq_slot_comparison_labeler on slot[^\n]*\n *Index Cond: \(labeler_id"
+    assert [plan for plan in plans if re.search(every, plan)] == []
+    assert sum("using ix_slot_held on slot" in plan for plan in plans) >= 6
 
 
 def _claimed(session: Session, worker: Viewer) -> int:

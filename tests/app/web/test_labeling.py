@@ -68,6 +68,26 @@ def post(labeler: TestClient, path: str, body: dict[str, Any]) -> int:
     return labeler.post(path, content=json.dumps(body), headers={"content-type": "application/json"}).status_code
 
 
+def test_what_is_held_next_comes_with_an_answer_for_who_asks(labeler: TestClient, work: Work) -> None:
+    with work() as session:
+        factories.pairs(session, 5)
+    first, *others = items(labeler, 3)
+    told = said(labeler, "/api/preferences", showing=first["showing"], value=8, ahead=3)
+    assert (told["status"], told["held"]["before"]) == ("saved", None)
+    assert [each["showing"] for each in told["held"]["items"]][:2] == [each["showing"] for each in others]
+    assert told["held"]["items"] == items(labeler, 3), "the third was claimed with the answer"
+    again = said(labeler, "/api/skips", showing=others[0]["showing"], reason="other", ahead=2)
+    assert len(again["held"]["items"]) == 2 and again["status"] == "skipped"
+    for odd in (0, 21, True, "three", [3], None):
+        held = said(labeler, "/api/preferences", showing=first["showing"], value=7, ahead=odd)["held"]
+        assert held is None, "what comes beside an answer never costs it"
+    key = str(uuid4())
+    one, same = (
+        said(labeler, "/api/preferences", key=key, showing=others[1]["showing"], value=2, ahead=1) for _ in range(2)
+    )
+    assert one == same, "sent twice"
+
+
 @pytest.mark.parametrize(
     ("explanation", "kept"),
     [
@@ -134,6 +154,7 @@ def test_progress_is_the_labelers_own(labeler: TestClient, work: Work) -> None:
         "version": 1,
         "feedback": None,
         "progress": {"mine_today": 1, "mine_total": 1},
+        "held": None,
     }
 
 
@@ -257,7 +278,7 @@ def test_a_summary_to_rate_on_the_wire(labeler: TestClient, work: Work) -> None:
     body = {"showing": item["showing"], "key": key, **scores}
     assert post(labeler, "/api/ratings", body) == 200
     told = said(labeler, "/api/ratings", showing=item["showing"], key=key, overall=4)
-    assert told == {"status": "saved", "version": 1, "progress": progress}
+    assert told == {"status": "saved", "version": 1, "progress": progress, "held": None}
     assert said(labeler, "/api/ratings", showing=item["showing"], coverage=4)["version"] == 2
     with work() as session:
         rows = session.scalars(select(Rating).order_by(Rating.version))

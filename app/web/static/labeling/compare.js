@@ -22,10 +22,18 @@ const LOOK_AGAIN = 20_000;
 const page = view.element("judge", HTMLElement);
 const viewer = page.dataset.viewer ?? "";
 const { get, post } = asking(viewer);
-const outbox = new Outbox(post, viewer, { saving: tellState, saved, waiting, refused, passed: look, elsewhere, gone });
+const leases = new Leases(post, Number(page.dataset.ahead));
+const outbox = new Outbox(post, viewer, leases.ahead, {
+  saving: tellState,
+  saved,
+  waiting,
+  refused,
+  passed,
+  elsewhere,
+  gone,
+});
 const drafts = new Drafts(viewer);
 const lessons = new Lessons(viewer);
-const leases = new Leases(post, Number(page.dataset.ahead));
 const timer = new Timer();
 
 /** @type {State} */
@@ -101,12 +109,11 @@ function nothing() {
   return { title: "Nothing to judge right now", words: `${words} Leave this page open: it looks again by itself.` };
 }
 
-/** Asks what is held now, and goes on where the page waits for it. */
+/** Asks what is held now, and goes on with it. */
 async function look() {
+  let found;
   try {
-    const found = await leases.fetch();
-    before = found.before;
-    view.showProgress(found.progress);
+    found = await leases.fetch();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     // What is held is enough for now.
@@ -115,6 +122,23 @@ async function look() {
     else view.showTrouble(error, { aside: false });
     return;
   }
+  view.showProgress(found.progress);
+  await goOnWith(found);
+}
+
+/**
+ * All that was answered here has arrived, or was refused. What is held now came with the last answer, or is asked for.
+ * @param {import("./leases.js").Held | null} held
+ */
+async function passed(held) {
+  if (!held) return look();
+  leases.take(held);
+  await goOnWith(held);
+}
+
+/** Goes on with what is held now, where the page waits for it. @param {import("./leases.js").Held} held */
+async function goOnWith(held) {
+  before = held.before;
   if (!outbox.refused) view.show("trouble", false);
   drafts.sweep((showing) => leases.find(showing) !== undefined || outbox.holds(showing));
   if ((idle() || untouched()) && lessons.unread && (await recall(lessons.unread))) return;

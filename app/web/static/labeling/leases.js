@@ -19,11 +19,13 @@ const MOST = 20;
 
 /** @typedef {{mine_today: number, mine_total: number}} Progress */
 /** @typedef {{words: string, href: string, label: string}} Before what the labeler has to do first */
+/** @typedef {{items: Item[], before: Before | null}} Held */
 
 export class Leases {
   /** @type {Item[]} */ #held = [];
   /** @type {Set<string>} */ #settled = new Set();
-  /** @type {Promise<{before: Before | null, progress: Progress}> | null} */ #fetching = null;
+  /** @type {Promise<Held & {progress: Progress}> | null} */ #fetching = null;
+  /** How often it was told what is held. */ #told = 0;
 
   /** @param {import("./api.js").Post} post @param {number} ahead how many to hold */
   constructor(post, ahead) {
@@ -46,15 +48,23 @@ export class Leases {
     this.#settled.add(showing);
   }
 
+  /** @param {Held} held what the server says is held now */
+  take({ items }) {
+    this.#told += 1;
+    this.#held = items.map((item) => {
+      // An answer that left the server before the notes got there knows less than this page.
+      const known = this.find(item.showing);
+      return known && (known.document || !item.document) ? known : item;
+    });
+  }
+
   fetch() {
+    const told = this.#told;
     this.#fetching ??= this.post("/api/leases", { ahead: this.ahead })
-      .then(({ items, before, progress }) => {
-        this.#held = items.map((/** @type {Item} */ item) => {
-          // An answer that left the server before the notes got there knows less than this page.
-          const known = this.find(item.showing);
-          return known && (known.document || !item.document) ? known : item;
-        });
-        return { before, progress };
+      .then((found) => {
+        // Unless an answer, which was sent later, has brought newer news.
+        if (told === this.#told) this.take(found);
+        return found;
       })
       .finally(() => (this.#fetching = null));
     return this.#fetching;

@@ -27,7 +27,7 @@ export const FLAGS = "/api/flags";
  * @property {(entry: Entry, result: any) => void} saved
  * @property {(error: ApiError) => void} waiting it is tried again by itself
  * @property {() => void} refused
- * @property {() => void} passed each was sent or refused
+ * @property {(held: import("./leases.js").Held | null) => void} passed each was sent or refused; what came with the last
  * @property {(entry: Entry) => void} elsewhere another tab put it here
  * @property {(entry: Entry) => void} gone another tab sent it
  */
@@ -43,11 +43,13 @@ export class Outbox {
   /**
    * @param {import("./api.js").Post} post
    * @param {string} viewer
+   * @param {number} ahead how many to hold
    * @param {Listener} tell
    */
-  constructor(post, viewer, tell) {
+  constructor(post, viewer, ahead, tell) {
     this.post = post;
     this.viewer = viewer;
+    this.ahead = ahead;
     this.tell = tell;
     const kept = storage.names(PREFIX).flatMap((name) => this.#mine(storage.read(name)) ?? []);
     kept.sort((one, other) => one.at - other.at);
@@ -134,10 +136,12 @@ export class Outbox {
   }
 
   async #pass() {
+    let held = null;
     for (let entry = this.#next(); entry; entry = this.#next()) {
       this.tell.saving();
       try {
-        const result = await this.post(entry.path, entry.body);
+        const result = await this.post(entry.path, this.#asking(entry));
+        held = result.held ?? null;
         this.#failures = 0;
         this.#forget(entry);
         this.tell.saved(entry, result);
@@ -156,7 +160,16 @@ export class Outbox {
         }
       }
     }
-    this.tell.passed();
+    this.tell.passed(held);
+  }
+
+  /**
+   * The last one asks for what is held next as well. Not where something went wrong: an answer must never wait for that.
+   * @param {Entry} entry
+   */
+  #asking({ path, body }) {
+    const last = this.size === 1 && !this.failing && path !== NOTES && path !== FLAGS;
+    return last ? { ...body, ahead: this.ahead } : body;
   }
 
   /**

@@ -40,6 +40,44 @@ def broken(page: Page, path: str) -> list[Route]:
     return asked
 
 
+def test_the_next_pairs_come_with_the_answer(ada: Seat, work: Work) -> None:
+    put_up(work, 6)
+    page = ada.tab()
+    ready(page)
+    asked: list[tuple[str, int | None]] = []
+    page.on(
+        "request",
+        lambda each: asked.append((each.url.partition("/api/")[2], (each.post_data_json or {}).get("ahead"))),
+    )
+    for key in ("8", "2", "7", "3"):
+        judge(page, key)
+        status(page, "Saved")
+    assert asked == [("preferences", 3)] * 4, "one request each: it is kept, and as many are held as before"
+    assert [value for _, value in said(ada)] == [8, 2, 7, 3]
+
+
+def test_an_answer_that_got_into_trouble_is_sent_again_alone(ada: Seat, work: Work) -> None:
+    """Whatever goes wrong with what is to be held next, the answer arrives."""
+    put_up(work, 5)
+    page = ada.tab()
+    ready(page)
+    asked: list[int | None] = []
+
+    def answer(route: Route) -> None:
+        ahead = (route.request.post_data_json or {}).get("ahead")
+        asked.append(ahead)
+        if ahead is None:
+            route.continue_()
+        else:
+            fail_once(route)
+
+    page.route("**/api/preferences", answer)
+    title = judge(page, "8")
+    status(page, "Saved")
+    assert asked == [3, None]
+    assert said(ada) == [(title, 8)]
+
+
 def test_ten_judgements_offline_arrive_once_and_in_order(
     ada: Seat, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
