@@ -195,11 +195,12 @@ class _Part:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def memory(self) -> dict[str, Any]:
-        """The fields that change memory and time, and of what comes out at most the last digits."""
+        """The fields that change memory and time, and not what is computed: at most its last digits. Where those decide
+        which token is drawn, as in bfloat16, another batch writes other summaries, as good as those."""
         return {each.name: getattr(self, each.name) for each in fields(self) if "memory" in each.metadata}
 
     def decisive(self) -> dict[str, Any]:
-        """`to_dict` without `memory`: trainings that agree in it learn the same."""
+        """`to_dict` without `memory`: trainings that agree in it ask for the same."""
         return {name: value for name, value in self.to_dict().items() if name not in self.memory()}
 
     @classmethod
@@ -844,7 +845,7 @@ class Recipe:
         return plain | {section: cast(_Part, getattr(self, section)).to_dict() for section in _PARTS}
 
     def decisive(self) -> dict[str, Any]:
-        """`to_dict` without the fields that change memory and time, and at most the last digits of what comes out."""
+        """`to_dict` without the fields that change memory and time alone."""
         return self.to_dict() | {section: cast(_Part, getattr(self, section)).decisive() for section in _PARTS}
 
     def digest(self) -> str:

@@ -329,19 +329,38 @@ _TERMS = {
 }
 
 
+# What a run counted; another number is no other condition.
+COUNTED = ("documents cut", "summaries cut")
+
+
 def conditions(found: RoundView) -> list[Conditions]:
-    """What was in force for the runs that a worker has begun; runs under the same conditions are told together."""
+    """What was in force for the runs that a worker has begun; runs under the same conditions are told together, with
+    what each of them had to cut."""
     named = titles(found)
-    told: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    told: dict[tuple[tuple[str, str], ...], list[RunView]] = {}
     for run in found.runs:
         if not run.conditions:
             continue
         rows = [("Worker", run.worker.rpartition(":")[0] or run.worker)] if run.worker else []
         if "precision" not in run.conditions and "torch" in run.conditions:
             rows.append(("Precision", found.recipe.precision))
-        rows += terms(run.conditions)
-        told.setdefault(tuple(rows), []).append(named[run.id])
-    return [Conditions(", ".join(names), list(rows)) for rows, names in told.items()]
+        rows += terms({name: value for name, value in run.conditions.items() if name not in COUNTED})
+        told.setdefault(tuple(rows), []).append(run)
+    return [
+        Conditions(
+            ", ".join(named[run.id] for run in runs),
+            [
+                *rows,
+                *(
+                    (_term(name) if len(runs) == 1 else f"{_term(name)}, {named[run.id]}", _plain(run.conditions[name]))
+                    for run in runs
+                    for name in COUNTED
+                    if name in run.conditions
+                ),
+            ],
+        )
+        for rows, runs in told.items()
+    ]
 
 
 def terms(values: Mapping[str, object]) -> list[tuple[str, str]]:

@@ -325,7 +325,7 @@ def test_what_ran_out_of_memory_goes_on_with_less_at_once(
         "it looked at what was there"
     )
     asked = json.loads((tmp_path / "o" / "asked.json").read_text())
-    assert asked["recipe"]["values"]["sft"]["micro_batch"] == 2
+    assert asked["recipe"]["sft"]["micro_batch"] == 2
 
 
 def test_as_a_process_of_its_own_it_makes_the_same(place: Place, sft_out: Path, tmp_path: Path) -> None:

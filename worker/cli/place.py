@@ -4,13 +4,13 @@ What was asked is kept beside what is made of it, so that the same call goes on 
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.domain.recipes import Recipe
+from app.domain.recipes import InvalidRecipe, Recipe
 from worker.cli.refusal import Wrong
 from worker.cli.saving import write_whole
 from worker.training import checkpoints
@@ -20,11 +20,8 @@ MADE = ("base", "policy", "reward", "ppo", SUMMARIES, STATES)
 
 
 def identity(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    """What decides the result: two calls that agree in it are one. Of recipe and files the digests count."""
-    decisive = json.dumps(recipe.decisive(), sort_keys=True)
-    told: dict[str, Any] = {
-        "recipe": {"values": recipe.to_dict(), "sha256": hashlib.sha256(decisive.encode()).hexdigest()}
-    }
+    """What was asked: two calls that agree in what decides the result are one."""
+    told: dict[str, Any] = {"recipe": recipe.to_dict()}
     for name, given in sorted(vars(options).items()):
         path = Path(str(given))
         if name in ("recipe", "out", "processes"):
@@ -38,9 +35,12 @@ def identity(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     return told
 
 
-def _digests(told: Mapping[str, Any]) -> dict[str, Any]:
+def _decisive(told: Mapping[str, Any]) -> dict[str, Any]:
     """An identity without paths, for a file that was moved is the same file, and without what changes memory only."""
-    return {name: value.get("sha256", value) if isinstance(value, dict) else value for name, value in told.items()}
+    found = {name: value.get("sha256", value) if isinstance(value, dict) else value for name, value in told.items()}
+    with suppress(InvalidRecipe):  # of an earlier version: it is another one
+        found["recipe"] = Recipe.from_dict(told["recipe"]).decisive()
+    return found
 
 
 def begin(out: Path, told: dict[str, Any]) -> bool:
@@ -48,8 +48,8 @@ def begin(out: Path, told: dict[str, Any]) -> bool:
     path = out / ASKED
     taken = [name for name in MADE if _holds(out / name)]
     if path.exists() and (taken or (out / RESULT).exists()):
-        before = _digests(json.loads(path.read_text(encoding="utf-8")))
-        now = _digests(json.loads(json.dumps(told)))
+        before = _decisive(json.loads(path.read_text(encoding="utf-8")))
+        now = _decisive(json.loads(json.dumps(told)))
         differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if differing:
             raise Wrong(f"{out} was begun with another {' and '.join(differing)}. Give another --out; it is kept.")

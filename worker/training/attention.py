@@ -1,8 +1,9 @@
-"""Attention where several heads share keys and values, on a CPU: they are read in place.
+"""Attention with nothing done for nobody: in a last layer only the queries that are wanted are asked, and on a CPU keys
+and values that several heads share are read in place.
 
 transformers repeats them in memory for every head of a group, in each layer and pass, wherever several tokens ask
 behind a mask: in learning, and when the summaries of a document are written side by side. torch's CPU kernel needs no
-such copies. Everything else goes to transformers' own function. Knows nothing of models.
+such copies. All computing else is transformers' own. Knows nothing of models.
 """
 
 from typing import Any
@@ -46,7 +47,9 @@ def attend(
         output = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, enable_gqa=True
         ).transpose(1, 2)
-    return torch.nn.functional.pad(output, (0, 0, 0, 0, length - columns, 0)).contiguous(), None
+    if columns < length:
+        return torch.nn.functional.pad(output, (0, 0, 0, 0, length - columns, 0)), None
+    return output.contiguous(), None
 
 
 def install() -> None:

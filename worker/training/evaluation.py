@@ -104,7 +104,7 @@ def evaluate(
     policy = models.load_policy(policy_dir, device)
     reader = tokens.Reader(codec, template, sampling.max_query_tokens)
     prompts = [reader.prompt(each.query) for each in chosen]
-    reader.note(sink)
+    reader.note_documents(sink)
     decoding = replace(sampling, temperature=recipe.temperature, top_p=1.0, batch=recipe.batch)
     seeds = [seeding.derive(seed, "evaluation", index) for index in range(len(chosen))]
     about = {
@@ -120,7 +120,8 @@ def evaluate(
     written = {} if state is None else generation.read(state.tensors(devices.CPU), codec, prompts, seeds)
     kept = functools.partial(generation.kept, written)
     for group in generation.write(policy, codec, prompts, decoding, seeds, precision, sink, written):
-        written |= group
+        # As `generation.sample` does.
+        written.update(group | written)
         words = f"{len(written)} of {len(chosen)} summaries"
         sink.progress(len(written), 2 * len(chosen), f"wrote {words}")
         states.reached(len(written), words, {"divergences": None}, tensors=kept)
@@ -151,7 +152,7 @@ def evaluate(
     asked = [scorer.prompt(each.query) for each in chosen]
     scores = scorer.score(asked, [each.tokens for each in samples], sink)
     reference_scores = scorer.score(asked, [scorer.summary(each.summary_text) for each in chosen], sink)
-    scorer.reader.note(sink)
+    scorer.reader.note_summaries(sink)
     judge = overlap.rouge_scorer()
     rows = tuple(
         Measurement(

@@ -84,9 +84,8 @@ def sample(
         raise ValueError(f"{len(queries)} queries and {len(seeds)} seeds: allowed is one seed per query")
     codec = tokens.load(model_dir).stopping_at(template.stop)
     model = models.load_policy(model_dir, devices.best())
-    reader = tokens.Reader(codec, template, recipe.max_query_tokens)
-    prompts = [reader.prompt(query) for query in queries]
-    reader.note(sink)
+    asked = {query: codec.prompt(query, template, recipe.max_query_tokens) for query in dict.fromkeys(queries)}
+    prompts = [asked[query] for query in queries]
     about = {
         "recipe": [recipe.decisive(), precision, template.stop],
         "data": [prompt.tokens for prompt in prompts],
@@ -100,7 +99,8 @@ def sample(
     tokens_before = sum(each.token_count for each in made.values())
     started = time.perf_counter()
     for group in write(model, codec, prompts, recipe, seeds, precision, sink, made):
-        made |= group
+        # In batches of another size than before, some are written anew: what there is stays.
+        made.update(group | made)
         words = f"{len(made)} of {len(prompts)} summaries"
         sink.progress(len(made), len(prompts), f"wrote {words}")
         states.reached(len(made), words, {}, tensors=functools.partial(kept, made))

@@ -72,22 +72,27 @@ class _Last:
             _inside.reset(before)
 
 
-def put_in_force(model: Any) -> None:
+Look = Callable[[int, dict[str, Tensor]], Tensor]
+"""Calls a model with these inputs, as it is going to be called: (2, C, ...), the last C columns of what is read."""
+
+
+def put_in_force(model: Any, look: Look) -> None:
     """From now on the model heeds `read`, if it can; else it stays as it is, which is right too, and slower.
 
-    Whether an architecture can is seen by trying on a few random tokens, without autocast, not by its name.
+    Whether an architecture can is seen by trying it on a few tokens, without autocast, not by its name.
     """
     layers = recomputing.layers(model)
-    if not layers:
+    as_whole = _tried(model, look)
+    if not layers or as_whole is None:
         return
     last = layers[-1]
     named = dict(last.named_modules())
     changed = [named[name] for name in TOKEN_BY_TOKEN if name in named]
-    as_whole = _tried(model)
     for part in changed:
         part.forward = _InPart(part.forward)
     last.forward = _Last(last.forward)
-    if not _same(model, as_whole):
+    in_part = _tried(model, look)
+    if in_part is None or not torch.allclose(in_part, as_whole, rtol=0, atol=TOLERANCE):
         for module in (last, *changed):
             del module.forward
 
@@ -96,20 +101,15 @@ _TRIED: Final = (7, 3)
 """Columns of the trial, and how many of them are read."""
 
 
-def _tried(model: Any) -> Tensor:
-    """(2, C, d): what is read of a transformer that was given a row without and one with padding."""
+def _tried(model: Any, look: Look) -> Tensor | None:
+    """What is read of a model that was given a row without and one with padding; None where it does not take them."""
     length, columns = _TRIED
     vocabulary = model.config.get_text_config().vocab_size
     ids = torch.arange(2 * length, device=model.device).view(2, length) % vocabulary
     real = torch.ones_like(ids)
     real[1, :2] = 0
     with torch.no_grad(), torch.autocast(model.device.type, enabled=False), read(columns):
-        found: Tensor = model.base_model(input_ids=ids, attention_mask=real, use_cache=False).last_hidden_state
-    return found[:, -columns:]
-
-
-def _same(model: Any, as_whole: Tensor) -> bool:
-    try:
-        return torch.allclose(_tried(model), as_whole, rtol=0, atol=TOLERANCE)
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
-        return False
+        try:
+            return look(columns, {"input_ids": ids, "attention_mask": real})
+        except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+            return None

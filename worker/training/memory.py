@@ -21,10 +21,15 @@ class MicroBatch:
     def __init__(self, size: int, sink: Sink) -> None:
         self.size, self._asked, self._sink = size, size, sink
 
-    @property
-    def fitting(self) -> int | None:
-        """The size in force where it had to be made smaller than was asked."""
-        return self.size if self.size < self._asked else None
+    def facts(self) -> list[int]:
+        """The size that was asked and the one in force, as JSON."""
+        return [self._asked, self.size]
+
+    def resume(self, facts: list[int]) -> None:
+        """What fitted before is in force again, unless another size is asked since."""
+        asked, size = facts
+        if asked == self._asked:
+            self._shrink(size)
 
     def fitted(self, optimizer: torch.optim.Optimizer, gradients: Callable[[int], T]) -> T:
         """What `gradients` gives for a micro-batch that fits; it must only add to gradients, and is called anew.
@@ -42,10 +47,9 @@ class MicroBatch:
             optimizer.zero_grad(set_to_none=True)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self.shrink(self.size // 2)
+            self._shrink(self.size // 2)
 
-    def shrink(self, size: int | None) -> None:
-        """Puts a size that fitted before in force, and notes it, where it is smaller than the one in force."""
-        if size is not None and size < self.size:
+    def _shrink(self, size: int) -> None:
+        if size < self.size:
             self.size = size
             self._sink.note("micro_batch", f"{size}, because more did not fit into memory")

@@ -147,7 +147,7 @@ def load_policy(model_dir: Path, device: torch.device) -> Any:
             str(adapters.base_of(model_dir)), config=_config(str(model_dir)), dtype=torch.float32, use_safetensors=True
         )
     model = adapters.merged(model, model_dir)
-    last_layer.put_in_force(model)
+    last_layer.put_in_force(model, lambda last, given: model(**given, use_cache=False, logits_to_keep=last).logits)
     _keep_fp32(model.get_output_embeddings(), device.type)
     return model.to(device).eval()
 
@@ -232,7 +232,8 @@ def _scalar(model_dir: Path) -> Any:
             str(adapters.base_of(model_dir)), config=config, dtype=torch.float32, use_safetensors=True
         )
     stock = adapters.merged(stock, model_dir)
-    last_layer.put_in_force(stock)
+    body = stock.base_model
+    last_layer.put_in_force(stock, lambda last, given: body(**given, use_cache=False).last_hidden_state[:, -last:])
     return stock
 
 

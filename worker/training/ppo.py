@@ -105,7 +105,7 @@ def train(
     prompts, kept_out = (
         [reader.prompt(query) for query in asked] for asked in (queries, held_out[: recipe.preference_documents])
     )
-    reader.note(sink)
+    reader.note_documents(sink)
     longest = max(len(each.tokens) for each in [*prompts, *kept_out])
     models.check_length(trained.reward.stock, longest + sampling.max_summary_tokens)
     decoding = replace(sampling, temperature=recipe.temperature, top_p=1.0)
@@ -134,7 +134,7 @@ def train(
         standing = Standing()
         if (state := states.newest()) is not None:
             state.load(learning)
-            loop.micro.shrink(state.facts["micro_batch"])
+            loop.micro.resume(state.facts["micro_batch"])
             standing = Standing.of(state, device)
 
         def reached(*, learned: bool = True) -> None:
@@ -143,7 +143,7 @@ def train(
             states.reached(
                 standing.index * (1 + recipe.steps) + standing.steps + (standing.rollout is not None),
                 words if standing.rollout is None else f"{words}, rollout {standing.index + 1} in hand",
-                standing.facts() | {"micro_batch": loop.micro.fitting},
+                standing.facts() | {"micro_batch": loop.micro.facts()},
                 learning=learning,
                 tensors=standing.tensors,
                 learned=learned,

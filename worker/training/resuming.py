@@ -167,7 +167,7 @@ class States:
         """`about` decides whether a state is of this training: a directory counts by its files, all else by its repr.
 
         A list counts item by item, so that large data are never one text. `memory` are settings, by name, that may
-        differ: they move the last digits at most. A trained model will be in `out_dir`.
+        differ, and are told where they do. A trained model will be in `out_dir`.
         """
         self._directory, self._sink, self._out_dir = directory, sink, out_dir
         self._about = {} if directory is None else _identity(about)
@@ -349,8 +349,10 @@ def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 
 
 def _identity(about: Mapping[str, object]) -> dict[str, str]:
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, state format {FORMAT}"
-    return {"library versions": versions} | {name: _digested(each) for name, each in about.items()}
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    return {"library versions": versions, "state format": str(FORMAT)} | {
+        name: _digested(each) for name, each in about.items()
+    }
 
 
 def _digested(each: object) -> str:

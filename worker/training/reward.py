@@ -224,7 +224,8 @@ def train(
         reader.prompt(query)
         for text in texts:
             reader.summary(text)
-    reader.note(sink)
+    reader.note_documents(sink)
+    reader.note_summaries(sink)
     state = states.newest()
     best: _Attempt | None = None
     if state is not None and state.facts["best"] is not None:
@@ -374,7 +375,7 @@ class _Fit:
         done, loss = 0, 0.0
         if state is not None and state.facts["step"]:
             state.load(learning)
-            micro.shrink(state.facts["micro_batch"])
+            micro.resume(state.facts["micro_batch"])
             done, loss = state.facts["step"], state.facts["loss"]
         before, total = self.attempt * self.steps, recipe.seeds * self.steps
         for step, batch in itertools.islice(enumerate(batches), done, None):
@@ -398,7 +399,7 @@ class _Fit:
         return loss
 
     def _reached(self, step: int, loss: float, micro: MicroBatch, learning: resuming.Learning) -> None:
-        facts = {"attempt": self.attempt, "step": step, "loss": loss, "micro_batch": micro.fitting}
+        facts = {"attempt": self.attempt, "step": step, "loss": loss, "micro_batch": micro.facts()}
         self.states.reached(
             self.attempt * (self.steps + 1) + step,
             f"step {self.attempt * self.steps + step} of {self.recipe.seeds * self.steps}",

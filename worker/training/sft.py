@@ -89,7 +89,8 @@ def train(
         [_Example(reader.prompt(each.query).tokens, reader.summary(each.summary_text)) for each in some]
         for some in (examples[: recipe.documents], validation)
     )
-    reader.note(sink)
+    reader.note_documents(sink)
+    reader.note_summaries(sink)
     model = models.load_policy(base_dir, device)
     models.check_length(model, max(map(len, [*rows, *held_out])))
     if recipe.checkpointing:
@@ -130,7 +131,7 @@ def train(
             before = validate(0)
         else:
             state.load(learning)
-            micro.shrink(state.facts["micro_batch"])
+            micro.resume(state.facts["micro_batch"])
             done, loss, before = state.number, state.facts["loss"], state.facts["before"]
         for step, batch in itertools.islice(enumerate(batches), done, None):
             started = time.perf_counter()
@@ -147,7 +148,7 @@ def train(
             states.reached(
                 step + 1,
                 f"step {step + 1} of {len(batches)}",
-                {"loss": loss, "before": before, "micro_batch": micro.fitting},
+                {"loss": loss, "before": before, "micro_batch": micro.facts()},
                 learning=learning,
                 due=(step + 1) % recipe.save_every == 0 or step + 1 == len(batches),
             )

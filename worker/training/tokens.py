@@ -142,12 +142,14 @@ class Reader:
                 self._cut += len(self.codec.summary(text, sys.maxsize)) > self.max_summary_tokens
         return self._summaries[text]
 
-    def note(self, sink: Sink) -> None:
-        """Tells the run how many of the documents and summaries so far were cut."""
-        documents = sum(query.post not in prompt.text for query, prompt in self._prompts.items())
-        sink.note("documents cut", f"{documents} of {len(self._prompts)}, to {self.max_query_tokens} tokens")
-        if self.max_summary_tokens is not None:
-            sink.note("summaries cut", f"{self._cut} of {len(self._summaries)}, to {self.max_summary_tokens} tokens")
+    def note_documents(self, sink: Sink) -> None:
+        """Tells the run how many of the documents so far were cut."""
+        cut = sum(query.post not in prompt.text for query, prompt in self._prompts.items())
+        sink.note("documents cut", f"{cut} of {len(self._prompts)}, to {self.max_query_tokens} tokens")
+
+    def note_summaries(self, sink: Sink) -> None:
+        """Tells the run how many of the texts so far were cut."""
+        sink.note("summaries cut", f"{self._cut} of {len(self._summaries)}, to {self.max_summary_tokens} tokens")
 
 
 def load(model_dir: Path) -> Codec:

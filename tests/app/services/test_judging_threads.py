@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
+from app.domain.errors import Conflict
 from app.domain.words import SkipReason, SlotState
 from app.services import judging
 from app.services.judging import Saved
@@ -96,6 +97,22 @@ def test_one_request_sent_many_times_at_once_is_one_answer(own_sessions: Session
     assert len(set(saved)) == 1
     with own_sessions() as session:
         assert len(make.answers(session, pairs.comparisons[0])) == 1
+
+
+def test_a_key_that_two_labelers_use_at_once_is_one_of_thems(own_sessions: Sessions) -> None:
+    pairs = _in(own_sessions, make.pairs, 1, opinions=2)
+    one, two = _in(own_sessions, _people, 2)
+    [first], [second] = _in(own_sessions, make.hold, one), _in(own_sessions, make.hold, two)
+    key = uuid4()
+    with own_sessions() as session, ThreadPoolExecutor(1) as pool:
+        make.say(session, one, first, 2, key)
+        other = pool.submit(_in, own_sessions, make.say, two, second, 2, key)
+        with own_sessions() as watching:
+            until_somebody_waits(watching)
+        session.commit()
+        with pytest.raises(Conflict, match="used for another pair"):
+            other.result(timeout=30)
+    assert sorted(_in(own_sessions, make.slot_states, pairs.comparisons[0])) == [SlotState.DONE, SlotState.LEASED]
 
 
 def test_edits_at_once_are_one_version_each(own_sessions: Sessions) -> None:

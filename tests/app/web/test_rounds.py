@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 
 from app.domain import intervals
 from app.domain.recipes import DEMO, NAMED, Recipe
-from app.domain.words import RunState, Split, Stage, Trouble
+from app.domain.words import RoundState, RunState, Split, Stage, Trouble
 from app.services import rounds, runs
-from app.web import contexts, curves
+from app.web import contexts, curves, telling
 from app.web.rendering import Site, environment
 from tests.app.web.conftest import Front
 from tests.conftest import Work
@@ -468,3 +468,40 @@ def test_templates_need_their_context_and_nothing_else(template: str, context: A
 
 def test_an_estimate_of_the_domain_is_what_a_result_holds() -> None:
     assert set(asdict(intervals.rate(1, 2))) == {"value", "n", "low", "high"}
+
+
+def test_runs_under_the_same_conditions_are_told_together_with_what_each_cut() -> None:
+    def run(number: int, stage: Stage, cut: str, precision: str = "fp32") -> rounds.RunView:
+        held = {"precision": precision, "documents cut": cut}
+        begun = (None, 1, None, None, False, None, None)
+        return rounds.RunView(number, number, stage, RunState.SUCCEEDED, "", 1, 1, None, None, {}, held, *begun)
+
+    runs_of = [run(1, Stage.SFT, "1 of 9"), run(2, Stage.REWARD, "2 of 9"), run(3, Stage.PPO, "3 of 9", "bf16")]
+    found = rounds.RoundView(
+        number=1,
+        state=RoundState.SUCCEEDED,
+        recipe_id=1,
+        recipe_name="demo",
+        recipe_version=1,
+        recipe=DEMO,
+        with_simulated=False,
+        by_itself=False,
+        newest=True,
+        runs=runs_of,
+        earlier=[],
+        created_at=NOW,
+        ended_at=NOW,
+        paused_at=None,
+        pause_words=None,
+    )
+    names = telling.titles(found)
+    together, alone = telling.conditions(found)
+    assert together == contexts.Conditions(
+        f"{names[1]}, {names[2]}",
+        [
+            ("Precision", "fp32"),
+            (f"Documents cut, {names[1]}", "1 of 9"),
+            (f"Documents cut, {names[2]}", "2 of 9"),
+        ],
+    )
+    assert alone == contexts.Conditions(names[3], [("Precision", "bf16"), ("Documents cut", "3 of 9")])

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM, BloomConfig, MambaConfig, PretrainedConfig, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    MambaConfig,
+    MixtralConfig,
+    PretrainedConfig,
+    Qwen3Config,
+)
 
 from app.domain.recipes import SamplingRecipe
 from tests.worker.training.test_sharing import ABLE, LAYERS, SHAPE, drawn
@@ -28,6 +35,10 @@ def built(config: PretrainedConfig) -> Any:
     torch.manual_seed(0)
     auto: Any = AutoModelForCausalLM
     return auto.from_config(config).eval()
+
+
+def put_in_force(model: Any) -> None:
+    last_layer.put_in_force(model, lambda last, given: model(**given, use_cache=False, logits_to_keep=last).logits)
 
 
 def as_whole(columns: int) -> AbstractContextManager[None]:
@@ -52,7 +63,7 @@ def test_what_is_read_and_its_gradients_stay(
     name: str, together: bool, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = built(HEEDING[name]())
-    last_layer.put_in_force(model)
+    put_in_force(model)
     if checkpointing:
         recomputing.put_in_force(model)
     found, gradients, operations = computed(model, together)
@@ -67,7 +78,7 @@ def test_what_is_read_and_its_gradients_stay(
 
 def test_only_the_columns_that_are_read_are_worked_out_and_only_in_the_last_layer() -> None:
     model = built(HEEDING["llama"]())
-    last_layer.put_in_force(model)
+    put_in_force(model)
     seen: list[int] = []
     for layer in model.model.layers:
         for part in (layer.mlp.up_proj, layer.self_attn.q_proj, layer.self_attn.k_proj):
@@ -91,7 +102,7 @@ class Mixing(nn.Module):
 def test_a_part_that_looks_at_other_tokens_is_found_out() -> None:
     model = built(HEEDING["llama"]())
     model.model.layers[-1].mlp = Mixing()
-    last_layer.put_in_force(model)
+    put_in_force(model)
     ids = torch.arange(24).view(2, 12)
     with torch.no_grad():
         expected = model(input_ids=ids).logits[:, -3:]
@@ -108,12 +119,31 @@ def test_a_part_that_looks_at_other_tokens_is_found_out() -> None:
 )
 def test_other_architectures_give_the_same_with_and_without(config: Callable[[], PretrainedConfig]) -> None:
     model = built(config())
-    last_layer.put_in_force(model)
+    put_in_force(model)
     ids = torch.arange(24).view(2, 12)
     with torch.no_grad():
         expected = model(input_ids=ids).logits[:, -3:]
         with last_layer.read(3):
             assert torch.allclose(model(input_ids=ids).logits[:, -3:], expected, atol=1e-5)
+
+
+def test_a_model_that_counts_on_all_columns_stays_whole() -> None:
+    """Its loss over the routers of its experts needs a row for every token that is real."""
+    config = MixtralConfig(**SHAPE, **LAYERS, num_key_value_heads=2, num_local_experts=4, output_router_logits=True)
+    model = built(config)
+    put_in_force(model)
+    prompts, summaries, _ = drawn(3)
+    assert torch.isfinite(logprobs.of_summaries(model, collate(prompts, summaries, 0, CPU), 1.0)).all()
+
+
+def test_a_model_that_cannot_be_tried_is_left_alone() -> None:
+    model = built(HEEDING["llama"]())
+
+    def broken(last: int, given: dict[str, Tensor]) -> Tensor:
+        raise AttributeError("it has no such output")
+
+    last_layer.put_in_force(model, broken)
+    assert "forward" not in vars(model.model.layers[-1])
 
 
 def test_policies_and_reward_models_heed_it(base_dir: Path, codec: Codec) -> None:

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from app.domain.recipes import PpoRecipe, Precision, RewardRecipe, SftRecipe
 from tests.support import tiny_models
 from tests.worker.training.conftest import SAMPLING, longer_is_better
+from tests.worker.training.test_memory import room_for
 from worker.training import checkpoints, metrics, ppo, resuming, reward, sft
 from worker.training.errors import DiskFull
 
@@ -204,6 +205,20 @@ def test_a_setting_that_changes_memory_only_is_gone_on_with_and_told(base_dir: P
     stop_at(base_dir, tmp_path / "less", 2, recipe=replace(RECIPE, micro_batch=1))
     sink = metrics.ListSink()
     run(base_dir, tmp_path / "less", sink)
+    assert "resumed from step 1" in start(sink) and "micro_batch" not in sink.conditions
+
+
+def test_what_had_to_be_halved_stays_so_until_another_size_is_asked(base_dir: Path, tmp_path: Path) -> None:
+    with room_for(1):
+        stop_at(base_dir, tmp_path, 2)
+    sink = metrics.ListSink()
+    run(base_dir, tmp_path, sink)
+    assert sink.conditions["micro_batch"] == "1, because more did not fit into memory"
+    four = replace(RECIPE, batch=4, micro_batch=4)
+    with room_for(1):
+        stop_at(base_dir, tmp_path / "more", 2, recipe=four)
+    sink = metrics.ListSink()
+    run(base_dir, tmp_path / "more", sink, recipe=replace(four, micro_batch=2))
     assert "resumed from step 1" in start(sink) and "micro_batch" not in sink.conditions
 
 

@@ -56,7 +56,8 @@ def test_what_is_cut_is_counted_once(codec: Codec) -> None:
         assert reader.prompt(query) == codec.prompt(query, TLDR, 90)
     for text in ("the old house", "the old house too", "the", "the old house too"):
         assert reader.summary(text) == codec.summary(text, exact)
-    reader.note(sink)
+    reader.note_documents(sink)
+    reader.note_summaries(sink)
     assert sink.conditions == {
         "documents cut": "1 of 2, to 90 tokens",
         "summaries cut": f"1 of 3, to {exact} tokens",
