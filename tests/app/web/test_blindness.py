@@ -28,7 +28,19 @@ TITLE, COMMUNITY, POST = "Wobbling pelicans", "gannetwatchers", "Seventeen heron
 POLICY, DIGEST = "marzipan-ppo-kl9", "5eedc0ffee" * 6 + "abcd"
 # What the page may be told of an item and of itself; app/web/labeling.py says what each is.
 TOLD = {
-    *("items", "before", "progress", "mine_today", "mine_total", "item", "status", "version", "feedback", "words"),
+    *(
+        "held",
+        "items",
+        "before",
+        "progress",
+        "mine_today",
+        "mine_total",
+        "item",
+        "status",
+        "version",
+        "feedback",
+        "words",
+    ),
     *("showing", "task", "notes_first", "document", "title", "community", "text", "summaries", "notes", "practice"),
     *("expires_at", "answer", "value", "explanation", "coherence", "accuracy", "coverage", "overall", "comment"),
     *("reason", "agrees", "error", "what_to_do", "href", "label"),
@@ -130,7 +142,7 @@ def test_nothing_of_a_document_is_sent_before_its_notes_are_saved(labeler: TestC
     assert len(held) == 4
     for item in held:
         _everything_but_notes(wire, item["showing"])
-    wire.post("/api/skips", showing=held[3]["showing"], reason=SkipReason.OTHER, comment="No.")
+    wire.post("/api/skips", showing=held[3]["showing"], reason=SkipReason.OTHER, comment="No.", ahead=4)
     for words in (TITLE, COMMUNITY, POST, "pelicans", "herons", "gannet"):
         assert wire.says(words) == []
     before = len(wire.heard)
@@ -143,6 +155,8 @@ def test_nothing_of_a_document_is_sent_before_its_notes_are_saved(labeler: TestC
         "text": f"{POST} {number}",
     }
     _everything_but_notes(wire, held[1]["showing"])
+    next_held = wire.post("/api/preferences", showing=held[0]["showing"], value=2, ahead=4)["held"]["items"]
+    assert [item["document"] for item in next_held] == [None, None]
     for other in {"0", "1", "2", "3"} - {number}:
         assert wire.says(f"{TITLE} {other}") + wire.says(f"{COMMUNITY}{other}") + wire.says(f"{POST} {other}") == []
     assert len(wire.says(f"{POST} {number}")) >= 2
@@ -168,13 +182,14 @@ def test_nothing_ever_tells_a_policy_a_kind_or_an_id(labeler: TestClient, work: 
             wire.ask("POST", "/api/heartbeats", {"showings": [showing]})
             if answered % 5 == 3:
                 wire.post("/api/flags", showing=showing, reason="other", comment="Look.")
-                wire.post("/api/skips", showing=showing, reason="other")
+                wire.post("/api/skips", showing=showing, reason="other", ahead=3)
             if item["document"] is None:
                 wire.post("/api/notes", showing=showing, notes=["It says one.", "It says two."])
             if item["task"] == "rate":
-                wire.post("/api/ratings", showing=showing, overall=3)
+                wire.post("/api/ratings", showing=showing, overall=3, ahead=4)
             else:
-                wire.post("/api/preferences", showing=showing, value=1 + answered % 9, explanation="So.")
+                ahead = 4 if answered % 2 else None
+                wire.post("/api/preferences", showing=showing, value=1 + answered % 9, explanation="So.", ahead=ahead)
             wire.ask("GET", f"/api/answers/{showing}")
             wire.ask("GET", "/api/answers/last")
             answered += 1
