@@ -76,8 +76,8 @@ class Plan:
 
 QUICK = Plan(
     small=200,
-    middle=1_000,
-    large=1_200,
+    middle=5_000,
+    large=5_200,
     labelers=6,
     every=1.0,
     warm_seconds=0.5,
@@ -254,8 +254,6 @@ def http(postgres: Server, plan: Plan, peer: Peer | None) -> Iterator[Line]:
                 rates[str(size)] = {
                     "per_second": short(len(times.judgement) / used.seconds),
                     "judgement": spread(times.judgement),
-                    "claim": spread(times.claim),
-                    "submit": spread(times.submit),
                     "share_of_cores": used.of,
                 }
             say(f"http: one judgement per labeler per {plan.every:.0f} s, for {plan.open_seconds:.0f} s")
@@ -290,8 +288,6 @@ def http(postgres: Server, plan: Plan, peer: Peer | None) -> Iterator[Line]:
             open_slots=plan.large,
             seconds_between_judgements=plan.every,
             judgement=spread(paced.judgement),
-            claim=spread(paced.claim),
-            submit=spread(paced.submit),
         ),
     )
 

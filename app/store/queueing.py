@@ -574,7 +574,23 @@ def renew(session: Session, labeler_id: int, lasts: timedelta) -> None:
     directly(session, _RENEW, labeler=labeler_id, lasts=lasts)
 
 
-_RENEW = update(Slot).where(*_HOLDS, Slot.lease_expires_at < func.now()).values(lease_expires_at=func.now() + _LASTS)
+# Never waits for a row: the transaction may have kept an answer, and holds its slot. What somebody else works on is
+# being extended, released or voided.
+_RENEW = (
+    update(Slot)
+    .where(
+        Slot.id
+        == any_(
+            func.array(
+                select(Slot.id)
+                .where(*_HOLDS, Slot.lease_expires_at < func.now())
+                .with_for_update(skip_locked=True)
+                .scalar_subquery()
+            )
+        )
+    )
+    .values(lease_expires_at=func.now() + _LASTS)
+)
 
 
 def extend(session: Session, labeler_id: int, showings: list[UUID], lasts: timedelta) -> datetime | None:

@@ -331,8 +331,9 @@ def _handed(door: Door, desk: Desk, ahead: int) -> Held:
     )
 
 
-def _held(door: Door, desk: Desk, ahead: int | None) -> Held | None:
-    return None if ahead is None else _handed(door, desk, ahead)
+def _held(door: Door, desk: Desk, ahead: int | None, *, surplus: bool = False) -> Held | None:
+    # Slots that come back in a claim are filled by surplus answers: what was just said of this one would be wrong.
+    return None if ahead is None or surplus else _handed(door, desk, ahead)
 
 
 @router.get("/label")
@@ -395,7 +396,7 @@ def preferences(door: DoorDep, sent: PreferenceRequest) -> Response:
                 version=saved.version,
                 feedback=_lesson(saved.feedback),
                 progress=_progress(desk),
-                held=_held(door, desk, sent.ahead),
+                held=_held(door, desk, sent.ahead, surplus=saved.surplus),
             )
         )
 
@@ -418,7 +419,7 @@ def ratings(door: DoorDep, sent: RatingRequest) -> Response:
                 status="surplus" if saved.surplus else "saved",
                 version=saved.version,
                 progress=_progress(desk),
-                held=_held(door, desk, sent.ahead),
+                held=_held(door, desk, sent.ahead, surplus=saved.surplus),
             )
         )
 

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from app.domain.errors import Conflict
 from app.domain.words import SkipReason, SlotState
@@ -17,7 +17,7 @@ from app.services.judging import Saved
 from app.services.people import Viewer
 from app.store import queueing
 from app.store.session import Session, Sessions, unit_of_work
-from app.store.tables import Preference
+from app.store.tables import Preference, Slot
 from tests.support import factories as make
 from tests.support.waiting import until_somebody_waits
 
@@ -113,6 +113,22 @@ def test_a_key_that_two_labelers_use_at_once_is_one_of_thems(own_sessions: Sessi
         with pytest.raises(Conflict, match="used for another pair"):
             other.result(timeout=30)
     assert sorted(_in(own_sessions, make.slot_states, pairs.comparisons[0])) == [SlotState.DONE, SlotState.LEASED]
+
+
+def test_who_answers_and_asks_for_more_waits_for_no_slot_that_others_work_on(own_sessions: Sessions) -> None:
+    """The answer's slot is locked already: to wait for another one is a deadlock with whoever has both to change."""
+    _in(own_sessions, make.pairs, 4)
+    worker = _in(own_sessions, make.labeler)
+    first, second, third = _in(own_sessions, make.hold, worker, 3)
+    _in(own_sessions, make.run_out)
+    with own_sessions() as busy:
+        busy.execute(select(Slot).where(Slot.showing_id == second).with_for_update())
+        with own_sessions() as session:
+            session.execute(text("set local lock_timeout = '2s'"))
+            make.say(session, worker, first)
+            held = make.hold(session, worker, 3)
+            session.commit()
+    assert third in held and first not in held
 
 
 def test_edits_at_once_are_one_version_each(own_sessions: Sessions) -> None:

@@ -88,6 +88,23 @@ def test_what_is_held_next_comes_with_an_answer_for_who_asks(labeler: TestClient
     assert one == same, "sent twice"
 
 
+def test_an_answer_that_others_made_surplus_brings_nothing(labeler: TestClient, front: Front, work: Work) -> None:
+    """A slot that came back in the claim might count it, and what was said of it would be wrong."""
+    showing = held(labeler, work)
+    with work() as session:
+        factories.run_out(session)
+    other = front.signed_in("Bo", Role.LABELER)
+    [item] = items(other)
+    with work() as session:
+        factories.run_out(session)
+    told = said(labeler, "/api/preferences", showing=showing, value=8, ahead=1)
+    assert (told["status"], told["held"]) in {("surplus", None)}
+    assert said(labeler, "/api/leases", ahead=1)["items"] == []
+    with work() as session:
+        assert session.scalars(select(Slot.state)).all() == ["done"]
+        assert item["showing"] != showing
+
+
 @pytest.mark.parametrize(
     ("explanation", "kept"),
     [

@@ -23,7 +23,9 @@ const page = view.element("judge", HTMLElement);
 const viewer = page.dataset.viewer ?? "";
 const { get, post } = asking(viewer);
 const leases = new Leases(post, Number(page.dataset.ahead));
-const outbox = new Outbox(post, viewer, leases.ahead, {
+const outbox = new Outbox(post, viewer, {
+  ask: () => leases.ask(),
+  alone: () => leases.alone(),
   saving: tellState,
   saved,
   waiting,
@@ -122,6 +124,8 @@ async function look() {
     else view.showTrouble(error, { aside: false });
     return;
   }
+  // Which of the two the server said last is not known.
+  if (!found) return look();
   view.showProgress(found.progress);
   await goOnWith(found);
 }
@@ -131,8 +135,7 @@ async function look() {
  * @param {import("./leases.js").Held | null} held
  */
 async function passed(held) {
-  if (!held) return look();
-  leases.take(held);
+  if (!held || !leases.bring(held)) return look();
   await goOnWith(held);
 }
 

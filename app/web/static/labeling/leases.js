@@ -24,8 +24,10 @@ const MOST = 20;
 export class Leases {
   /** @type {Item[]} */ #held = [];
   /** @type {Set<string>} */ #settled = new Set();
-  /** @type {Promise<Held & {progress: Progress}> | null} */ #fetching = null;
-  /** How often it was told what is held. */ #told = 0;
+  /** @type {Promise<(Held & {progress: Progress}) | null> | null} */ #fetching = null;
+  /** How often it was told what is held, and how often when an answer asked. */ #told = 0;
+  #asked = 0;
+  #alone = false;
 
   /** @param {import("./api.js").Post} post @param {number} ahead how many to hold */
   constructor(post, ahead) {
@@ -48,8 +50,25 @@ export class Leases {
     this.#settled.add(showing);
   }
 
+  /** How many an answer that leaves now is to ask for; null after trouble, until asking by itself went well. */
+  ask() {
+    this.#asked = this.#told;
+    return this.#alone ? null : this.ahead;
+  }
+
+  alone() {
+    this.#alone = true;
+  }
+
+  /** @param {Held} held came with an answer @returns {boolean} whether it is the newest: nothing was told meanwhile */
+  bring(held) {
+    if (this.#asked !== this.#told) return false;
+    this.#take(held);
+    return true;
+  }
+
   /** @param {Held} held what the server says is held now */
-  take({ items }) {
+  #take({ items }) {
     this.#told += 1;
     this.#held = items.map((item) => {
       // An answer that left the server before the notes got there knows less than this page.
@@ -58,12 +77,14 @@ export class Leases {
     });
   }
 
+  /** @returns {Promise<(Held & {progress: Progress}) | null>} null where an answer has brought other news meanwhile */
   fetch() {
     const told = this.#told;
     this.#fetching ??= this.post("/api/leases", { ahead: this.ahead })
       .then((found) => {
-        // Unless an answer, which was sent later, has brought newer news.
-        if (told === this.#told) this.take(found);
+        this.#alone = false;
+        if (told !== this.#told) return null;
+        this.#take(found);
         return found;
       })
       .finally(() => (this.#fetching = null));

@@ -23,6 +23,8 @@ export const FLAGS = "/api/flags";
 
 /**
  * @typedef {object} Listener
+ * @property {() => number | null} ask how many to hold next, which the last answer asks for; null not to ask
+ * @property {() => void} alone an answer that asked got into trouble, and is sent again without
  * @property {() => void} saving
  * @property {(entry: Entry, result: any) => void} saved
  * @property {(error: ApiError) => void} waiting it is tried again by itself
@@ -43,13 +45,11 @@ export class Outbox {
   /**
    * @param {import("./api.js").Post} post
    * @param {string} viewer
-   * @param {number} ahead how many to hold
    * @param {Listener} tell
    */
-  constructor(post, viewer, ahead, tell) {
+  constructor(post, viewer, tell) {
     this.post = post;
     this.viewer = viewer;
-    this.ahead = ahead;
     this.tell = tell;
     const kept = storage.names(PREFIX).flatMap((name) => this.#mine(storage.read(name)) ?? []);
     kept.sort((one, other) => one.at - other.at);
@@ -139,15 +139,19 @@ export class Outbox {
     let held = null;
     for (let entry = this.#next(); entry; entry = this.#next()) {
       this.tell.saving();
+      const ahead = this.#ends(entry) ? this.tell.ask() : null;
       try {
-        const result = await this.post(entry.path, this.#asking(entry));
+        const result = await this.post(entry.path, ahead ? { ...entry.body, ahead } : entry.body);
         held = result.held ?? null;
         this.#failures = 0;
         this.#forget(entry);
         this.tell.saved(entry, result);
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
+        // An answer must never wait for what went wrong with what is to be held next.
+        if (ahead) this.tell.alone();
         if (error.trouble === "refused") {
+          if (ahead) continue;
           this.#refused.set(entry.body.key, error);
           this.tell.refused();
         } else {
@@ -163,13 +167,9 @@ export class Outbox {
     this.tell.passed(held);
   }
 
-  /**
-   * The last one asks for what is held next as well. Not where something went wrong: an answer must never wait for that.
-   * @param {Entry} entry
-   */
-  #asking({ path, body }) {
-    const last = this.size === 1 && !this.failing && path !== NOTES && path !== FLAGS;
-    return last ? { ...body, ahead: this.ahead } : body;
+  /** Whether it ends a showing, and nothing else waits. @param {Entry} entry */
+  #ends({ path }) {
+    return this.size === 1 && path !== NOTES && path !== FLAGS;
   }
 
   /**

@@ -56,7 +56,8 @@ def test_the_next_pairs_come_with_the_answer(ada: Seat, work: Work) -> None:
     assert [value for _, value in said(ada)] == [8, 2, 7, 3]
 
 
-def test_an_answer_that_got_into_trouble_is_sent_again_alone(ada: Seat, work: Work) -> None:
+@pytest.mark.parametrize("code", [500, 409])
+def test_an_answer_that_got_into_trouble_is_sent_again_alone(ada: Seat, work: Work, code: int) -> None:
     """Whatever goes wrong with what is to be held next, the answer arrives."""
     put_up(work, 5)
     page = ada.tab()
@@ -69,13 +70,16 @@ def test_an_answer_that_got_into_trouble_is_sent_again_alone(ada: Seat, work: Wo
         if ahead is None:
             route.continue_()
         else:
-            fail_once(route)
+            fail_once(route, code)
 
     page.route("**/api/preferences", answer)
-    title = judge(page, "8")
+    page.route("**/api/leases", lambda route: fail_once(route))
+    first = judge(page, "8")
     status(page, "Saved")
-    assert asked == [3, None]
-    assert said(ada) == [(title, 8)]
+    second = judge(page, "3")
+    expect(page.locator("#progress")).to_have_text("2 today, 2 in all")
+    assert asked == [3, None, None], "not asked again while asking for leases alone does not go well either"
+    assert said(ada) == [(first, 8), (second, 3)]
 
 
 def test_ten_judgements_offline_arrive_once_and_in_order(
