@@ -88,6 +88,11 @@ def _first(order: Any, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(Slot.id).where(*conditions).order_by(order).limit(_ONE).scalar_subquery()
 
 
+def _nobody_works_on(found: Select[int]) -> ColumnElement[bool]:
+    # Locked here, or left to whoever has it. Not `in`: that may become a join with the whole table.
+    return Slot.id == any_(func.array(found.with_for_update(skip_locked=True).scalar_subquery()))
+
+
 # In the order of the index that such slots have of their own.
 _OPEN_TO_ALL = [Slot.batch_id == _BATCH, _is(SlotState.OPEN), Slot.for_labeler_id.is_(None)]
 _LAST_OPEN = func.coalesce(select(func.max(Slot.id)).where(*_OPEN_TO_ALL).scalar_subquery(), 0)
@@ -578,17 +583,7 @@ def renew(session: Session, labeler_id: int, lasts: timedelta) -> None:
 # being extended, released or voided.
 _RENEW = (
     update(Slot)
-    .where(
-        Slot.id
-        == any_(
-            func.array(
-                select(Slot.id)
-                .where(*_HOLDS, Slot.lease_expires_at < func.now())
-                .with_for_update(skip_locked=True)
-                .scalar_subquery()
-            )
-        )
-    )
+    .where(_nobody_works_on(select(Slot.id).where(*_HOLDS, Slot.lease_expires_at < func.now())))
     .values(lease_expires_at=func.now() + _LASTS)
 )
 
@@ -807,17 +802,11 @@ def release_expired(session: Session) -> list[int]:
 _RELEASE = (
     update(Slot)
     .where(
-        # Not `in`: that may become a join with the whole table.
-        Slot.id
-        == any_(
-            func.array(
-                select(Slot.id)
-                .where(_is(SlotState.LEASED), Slot.lease_expires_at < func.now())
-                .order_by(Slot.lease_expires_at)
-                .limit(literal_column("100"))
-                .with_for_update(skip_locked=True)
-                .scalar_subquery()
-            )
+        _nobody_works_on(
+            select(Slot.id)
+            .where(_is(SlotState.LEASED), Slot.lease_expires_at < func.now())
+            .order_by(Slot.lease_expires_at)
+            .limit(literal_column("100"))
         )
     )
     .values(_FREE)
